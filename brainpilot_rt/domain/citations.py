@@ -1,0 +1,53 @@
+"""Citations: how an agent points at the lines it relies on, and how they are read back.
+
+Form in any text:  [path/to/file.txt:12-14 "words that occur in these lines"]
+The quote is compared with white space folded, so that a quote may run over a line break.
+`parse` finds them, `holds` says whether a quote occurs in the given lines. Both are pure.
+"""
+
+import re
+from typing import Final
+
+from brainpilot_rt.domain.values import Value
+
+CITATION: Final = re.compile(
+    r"\[(?P<path>[^\[\]\n\":]{1,400}):(?P<start>\d{1,9})(?:-(?P<end>\d{1,9}))?"
+    r"\s+[\"\u201c](?P<quote>[^\"\u201c\u201d]{1,2000})[\"\u201d]\]"
+)
+
+
+class Citation(Value):
+    """One checkable pointer. Lines count from 1, both ends included. `path` is workspace-relative."""
+
+    path: str
+    start_line: int
+    end_line: int
+    quote: str
+
+
+def parse(text: str) -> list[Citation]:
+    """All citations in `text`, in order, without repeats."""
+    found: dict[Citation, None] = {}
+    for match in CITATION.finditer(text):
+        start = int(match["start"])
+        end = int(match["end"] or start)
+        if 1 <= start <= end:
+            path = match["path"].strip().removeprefix("/workspace/").removeprefix("./")
+            quote = " ".join(match["quote"].split())
+            found[Citation(path=path, start_line=start, end_line=end, quote=quote)] = None
+    return list(found)
+
+
+def write(citation: Citation) -> str:
+    """The textual form that `parse` reads. Quote characters inside the quote become apostrophes."""
+    quote = re.sub(r"[\"\u201c\u201d]", "'", citation.quote)
+    return f'[{citation.path}:{citation.start_line}-{citation.end_line} "{quote}"]'
+
+
+def holds(citation: Citation, lines: list[str]) -> bool:
+    """True when the quote occurs in the cited lines of a file given as a list of lines."""
+    if citation.end_line > len(lines):
+        return False
+    span = " ".join(" ".join(lines[citation.start_line - 1 : citation.end_line]).split())
+    quote = " ".join(citation.quote.split())
+    return bool(quote) and quote in span

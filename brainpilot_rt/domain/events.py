@@ -1,0 +1,593 @@
+"""Events: every fact the log can hold, in one tagged union.
+
+Frozen, past tense, closed. The log gives a fact its place (`Recorded`): `seq` counts per session
+without a gap, `pos` is the commit order over all sessions. Adding an event: a class here, a line in
+`Event`, and whatever the type checker then reports as undecided (`assert_never` in the folds).
+Events are append-only: a field may be added with a default, nothing may be removed.
+
+Live text deltas are not events. A text is `text_started`, then (live only) its chunks, then
+`text_finished`, which carries the whole text and the chunk boundaries a live client saw (D31).
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter
+
+from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.ids import (
+    AgentName,
+    CallId,
+    HostRunId,
+    LetterId,
+    MessageId,
+    RequestId,
+    RunId,
+    SessionId,
+    TaskId,
+)
+from brainpilot_rt.domain.letters import Letter
+from brainpilot_rt.domain.messages import AssistantMessage
+from brainpilot_rt.domain.model_calls import ModelRef, StopReason
+from brainpilot_rt.domain.tools import Effect, ToolStatus
+from brainpilot_rt.domain.trace import TraceNode
+from brainpilot_rt.domain.usage import Usage
+from brainpilot_rt.domain.values import Value
+
+Role: TypeAlias = str
+AgentKind: TypeAlias = Literal["managed", "external"]
+RunOutcome: TypeAlias = Literal["completed", "failed", "aborted"]
+TaskOutcome: TypeAlias = Literal["result", "failed", "cancelled"]
+Thinking: TypeAlias = Literal["off", "low", "medium", "high"]
+
+
+class UserEcho(Value):
+    """A user's message at the moment an agent takes it up: what a chat view shows."""
+
+    message_id: MessageId
+    host_run_id: HostRunId
+    letter_id: LetterId
+    text: str
+
+
+# --- sessions -------------------------------------------------------------------------------
+
+
+class SessionCreated(Value):
+    """A session exists. Provider and model are what the caller chose, if it chose."""
+
+    type: Literal["session_created"] = "session_created"
+    title: str
+    provider_id: str | None = None
+    model_id: str | None = None
+    thinking: Thinking = "off"
+    domain_resources: Literal["full", "base"] = "full"
+    workspace: str | None = None
+    """Absolute folder to work in instead of `workspaces/<session>`; only a local caller may set it."""
+
+
+class SessionUpdated(Value):
+    """Title or thinking level changed; None means unchanged."""
+
+    type: Literal["session_updated"] = "session_updated"
+    title: str | None = None
+    thinking: Thinking | None = None
+
+
+class SessionEvicted(Value):
+    """Everything that ran was stopped and the session left memory; the log stays."""
+
+    type: Literal["session_evicted"] = "session_evicted"
+    agents_stopped: int
+
+
+class SessionDeleted(Value):
+    """In the daemon's stream: a session and all its data are gone."""
+
+    type: Literal["session_deleted"] = "session_deleted"
+    deleted: SessionId
+
+
+# --- agents ---------------------------------------------------------------------------------
+
+
+class AgentCreated(Value):
+    """An agent exists (again). `epoch` counts the incarnations of the name from 1."""
+
+    type: Literal["agent_created"] = "agent_created"
+    agent: AgentName
+    role: Role
+    kind: AgentKind = "managed"
+    epoch: int
+    by: AgentName
+    description: str = ""
+
+
+class AgentStopped(Value):
+    """An agent was destroyed or left; unread letters for it go to dead letters."""
+
+    type: Literal["agent_stopped"] = "agent_stopped"
+    agent: AgentName
+    reason: Literal["destroyed", "left"]
+    by: AgentName
+
+
+# --- letters --------------------------------------------------------------------------------
+
+
+class LetterAccepted(Value):
+    """Promised: from this commit on the letter is never lost. Receipt `queued`."""
+
+    type: Literal["letter_accepted"] = "letter_accepted"
+    letter_id: LetterId
+    letter: Letter
+    message_id: MessageId | None = None
+    """Of a user's message: the id its chat bubble carries."""
+    host_run_id: HostRunId | None = None
+    queued: bool = False
+    """True: its echo comes when an agent takes it up, not now."""
+    run_id: RunId | None = None
+    """The run whose tool call sent it."""
+
+
+class LetterReceived(Value):
+    """A foreign file became a letter of ours. Accepted at this commit."""
+
+    type: Literal["letter_received"] = "letter_received"
+    letter_id: LetterId
+    letter: Letter
+    message_id: MessageId | None = None
+    host_run_id: HostRunId | None = None
+    queued: bool = False
+
+
+class LetterRefused(Value):
+    """A file was moved to `bad/`; nothing of it was believed."""
+
+    type: Literal["letter_refused"] = "letter_refused"
+    agent: AgentName
+    file: str
+    reason: str
+    detail: str = ""
+
+
+class LetterPlaced(Value):
+    """An external agent's letter lies in its `new/`."""
+
+    type: Literal["letter_placed"] = "letter_placed"
+    letter_id: LetterId
+
+
+class LetterClaimed(Value):
+    """An external agent moved the file to `cur/`. Receipt `claimed`."""
+
+    type: Literal["letter_claimed"] = "letter_claimed"
+    letter_id: LetterId
+    agent: AgentName
+
+
+class LetterConsumed(Value):
+    """Letters reached their end outside a run's outcome. Receipt `consumed`."""
+
+    type: Literal["letter_consumed"] = "letter_consumed"
+    letter_ids: tuple[LetterId, ...]
+    agent: AgentName
+
+
+class LetterExpired(Value):
+    """Its time to live ended before anyone took it. Receipt `expired`."""
+
+    type: Literal["letter_expired"] = "letter_expired"
+    letter_id: LetterId
+
+
+class LetterDied(Value):
+    """Undeliverable. Receipt `dead(reason)`."""
+
+    type: Literal["letter_died"] = "letter_died"
+    letter_id: LetterId
+    reason: str
+
+
+# --- tasks and host turns -------------------------------------------------------------------
+
+
+class TaskOpened(Value):
+    """A `task_delegate` letter opened a task. The reply address never changes."""
+
+    type: Literal["task_opened"] = "task_opened"
+    task_id: TaskId
+    letter_id: LetterId
+    creator: AgentName
+    assignee: AgentName
+    title: str
+
+
+class TaskReminded(Value):
+    """The one reminder to an agent that ended its turn without delivering."""
+
+    type: Literal["task_reminded"] = "task_reminded"
+    task_id: TaskId
+    run_id: RunId
+    agent: AgentName
+    text: str
+
+
+class TaskClosed(Value):
+    """Exactly once per task. `letter_id`: the terminal letter."""
+
+    type: Literal["task_closed"] = "task_closed"
+    task_id: TaskId
+    outcome: TaskOutcome
+    letter_id: LetterId | None = None
+
+
+class HostTurnStarted(Value):
+    """A user's message opened a host turn."""
+
+    type: Literal["host_turn_started"] = "host_turn_started"
+    host_run_id: HostRunId
+    letter_id: LetterId
+    agent: AgentName
+
+
+class HostTurnFinished(Value):
+    """The addressed agent has answered and no task is open (D10), or it was stopped or failed."""
+
+    type: Literal["host_turn_finished"] = "host_turn_finished"
+    host_run_id: HostRunId
+    outcome: Literal["completed", "failed", "interrupted"]
+    agent: AgentName
+    message_id: MessageId | None = None
+    answer: str = ""
+    citations: tuple[Citation, ...] = ()
+    """Only those that were verified against the files."""
+    unverified_citations: int = 0
+    cost_usd: Decimal | None = None
+    usage: Usage = Usage()
+    letters: int = 0
+    runs: int = 0
+
+
+# --- runs and turns -------------------------------------------------------------------------
+
+
+class RunStarted(Value):
+    """An agent works on claimed letters. The agent is `running`."""
+
+    type: Literal["run_started"] = "run_started"
+    run_id: RunId
+    agent: AgentName
+    letter_ids: tuple[LetterId, ...]
+    root_id: LetterId
+    host_run_id: HostRunId | None = None
+    attempt: int = 1
+    resumes: RunId | None = None
+    first_turn: int = 0
+    echo: tuple[UserEcho, ...] = ()
+    """Queued user messages taken up by this run."""
+
+
+class LettersJoined(Value):
+    """Letters that arrived during a run were shown to the model at a turn boundary."""
+
+    type: Literal["letters_joined"] = "letters_joined"
+    run_id: RunId
+    agent: AgentName
+    letter_ids: tuple[LetterId, ...]
+    turn: int
+    echo: tuple[UserEcho, ...] = ()
+
+
+class TextStarted(Value):
+    """An answer or a piece of reasoning begins; its chunks follow live."""
+
+    type: Literal["text_started"] = "text_started"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    message_id: MessageId
+    kind: Literal["text", "reasoning"] = "text"
+
+
+class TextFinished(Value):
+    """The whole text, and the lengths (in characters) of the chunks it was shown in."""
+
+    type: Literal["text_finished"] = "text_finished"
+    run_id: RunId
+    agent: AgentName
+    message_id: MessageId
+    kind: Literal["text", "reasoning"] = "text"
+    text: str
+    chunks: tuple[int, ...]
+    started_seq: int
+    """`seq` of its `text_started`."""
+    aborted: bool = False
+    """True: cut by a stop, a failure or a crash. After a crash `text` is empty."""
+
+
+class ModelReplied(Value):
+    """One model call is paid for and its reply is kept: the model is never asked for it again."""
+
+    type: Literal["model_replied"] = "model_replied"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    message: AssistantMessage
+    stop_reason: StopReason
+    usage: Usage
+    model: ModelRef
+    cost_usd: Decimal | None
+    duration_ms: int
+
+
+class ModelAttemptFailed(Value):
+    """An attempt at a model call failed; another follows."""
+
+    type: Literal["model_attempt_failed"] = "model_attempt_failed"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    attempt: int
+    attempts_max: int
+    delay_ms: int
+    reason: str
+
+
+class ModelStalled(Value):
+    """Advice, never an end: the model has been silent for `silent_s` seconds (D6)."""
+
+    type: Literal["model_stalled"] = "model_stalled"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    silent_s: int
+    reason: str
+
+
+class ToolPlanned(Value):
+    """The model asked for a call."""
+
+    type: Literal["tool_planned"] = "tool_planned"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    call_id: CallId
+    name: str
+    arguments: dict[str, Any] | None
+    raw_arguments: str = ""
+    effect: Effect
+
+
+class ToolStarted(Value):
+    """Execution is about to begin; after a crash the effect may or may not have happened."""
+
+    type: Literal["tool_started"] = "tool_started"
+    run_id: RunId
+    call_id: CallId
+    attempt: int = 1
+
+
+class ToolFinished(Value):
+    """The one result of a call."""
+
+    type: Literal["tool_finished"] = "tool_finished"
+    run_id: RunId
+    agent: AgentName
+    call_id: CallId
+    name: str
+    content: str
+    status: ToolStatus
+    full_output_path: str | None = None
+    duration_ms: int = 0
+    reason: str | None = None
+    """Of an interruption: `user_requested`, `task_interrupted`, `agent_interrupted`, `crash`."""
+
+
+class RunFinished(Value):
+    """The run ended; its letters are consumed by this very commit, unless `retry_at_ms` is set."""
+
+    type: Literal["run_finished"] = "run_finished"
+    run_id: RunId
+    agent: AgentName
+    outcome: RunOutcome
+    letter_ids: tuple[LetterId, ...]
+    """What is consumed: claimed at the start or joined later. Empty when they are to be retried."""
+    turns: int
+    reason: str = ""
+    error_code: str | None = None
+    message_id: MessageId | None = None
+    """The text message that is the run's answer."""
+    answer: str = ""
+    citations: tuple[Citation, ...] = ()
+    unverified_citations: int = 0
+    retry_at_ms: int | None = None
+
+
+class RunInterrupted(Value):
+    """A crash or shutdown cut the run; nothing is consumed, another run resumes it."""
+
+    type: Literal["run_interrupted"] = "run_interrupted"
+    run_id: RunId
+    agent: AgentName
+    reason: Literal["crash", "shutdown"]
+
+
+class StopRequested(Value):
+    """The fence is up: nothing of these agents starts any more (D9)."""
+
+    type: Literal["stop_requested"] = "stop_requested"
+    agent: AgentName | None = None
+    """None: the whole session."""
+    by: AgentName = AgentName("user")
+
+
+class DeliveryResumed(Value):
+    """Paused letters may be delivered again."""
+
+    type: Literal["delivery_resumed"] = "delivery_resumed"
+    agent: AgentName | None = None
+
+
+# --- questions ------------------------------------------------------------------------------
+
+
+class QuestionAsked(Value):
+    """An agent asks the user and waits, durably."""
+
+    type: Literal["question_asked"] = "question_asked"
+    request_id: RequestId
+    run_id: RunId
+    call_id: CallId
+    agent: AgentName
+    question: str
+    options: tuple[str, ...] = ()
+    allow_free_text: bool = True
+
+
+class QuestionAnswered(Value):
+    """The first answer wins."""
+
+    type: Literal["question_answered"] = "question_answered"
+    request_id: RequestId
+    answer: str
+    agent: AgentName
+
+
+class QuestionCancelled(Value):
+    """Nobody waits for an answer any more."""
+
+    type: Literal["question_cancelled"] = "question_cancelled"
+    request_id: RequestId
+    reason: Literal["interrupted", "evicted", "restored", "agent_destroyed"]
+    agent: AgentName
+
+
+# --- notices, trace, daemon -----------------------------------------------------------------
+
+
+class NoticePosted(Value):
+    """Something a person should read. `notice_id` is deterministic, so it is shown once."""
+
+    type: Literal["notice_posted"] = "notice_posted"
+    notice_id: str
+    level: Literal["info", "warning", "error", "fatal"]
+    message: str
+    agent: AgentName | None = None
+    run_id: str | None = None
+    code: str | None = None
+    recoverable: bool = True
+    details: str | None = None
+
+
+class TraceNodeSaved(Value):
+    """A node of the Graph-of-Trace was created or changed; the whole node as it is now."""
+
+    type: Literal["trace_node_saved"] = "trace_node_saved"
+    op: Literal["created", "updated"]
+    node: TraceNode
+    agent: AgentName
+
+
+class DaemonStarted(Value):
+    """In the daemon's stream."""
+
+    type: Literal["daemon_started"] = "daemon_started"
+    version: str
+    pid: int
+    instance_id: str
+
+
+class DaemonRecovered(Value):
+    """In the daemon's stream: what start-up had to repair, by name."""
+
+    type: Literal["daemon_recovered"] = "daemon_recovered"
+    counts: dict[str, int]
+
+
+class DaemonStopped(Value):
+    """In the daemon's stream: a clean stop."""
+
+    type: Literal["daemon_stopped"] = "daemon_stopped"
+    reason: str
+
+
+Event: TypeAlias = Annotated[
+    SessionCreated
+    | SessionUpdated
+    | SessionEvicted
+    | SessionDeleted
+    | AgentCreated
+    | AgentStopped
+    | LetterAccepted
+    | LetterReceived
+    | LetterRefused
+    | LetterPlaced
+    | LetterClaimed
+    | LetterConsumed
+    | LetterExpired
+    | LetterDied
+    | TaskOpened
+    | TaskReminded
+    | TaskClosed
+    | HostTurnStarted
+    | HostTurnFinished
+    | RunStarted
+    | LettersJoined
+    | TextStarted
+    | TextFinished
+    | ModelReplied
+    | ModelAttemptFailed
+    | ModelStalled
+    | ToolPlanned
+    | ToolStarted
+    | ToolFinished
+    | RunFinished
+    | RunInterrupted
+    | StopRequested
+    | DeliveryResumed
+    | QuestionAsked
+    | QuestionAnswered
+    | QuestionCancelled
+    | NoticePosted
+    | TraceNodeSaved
+    | DaemonStarted
+    | DaemonRecovered
+    | DaemonStopped,
+    Field(discriminator="type"),
+]
+
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+"""Parses and writes any event: `EVENTS.validate_json(bytes)`, `EVENTS.dump_json(event)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with its place in the log."""
+
+    session: SessionId
+    seq: int
+    """1, 2, 3, ... per session, gap-free."""
+    pos: int
+    """Commit order over all sessions."""
+    at_ms: int
+    """Unix milliseconds of the commit; never used for order."""
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A live piece of an open text; not in the log."""
+
+    session: SessionId
+    message_id: MessageId
+    index: int
+    """0, 1, 2, ... within its text."""
+    offset: int
+    """Characters of the text before this piece; `<message_id>:<offset>` is its frame id."""
+    text: str
+    kind: Literal["text", "reasoning"]
+    agent: AgentName
+    run_id: RunId
+    at_ms: int
