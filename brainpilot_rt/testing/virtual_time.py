@@ -98,3 +98,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _job_done(self, _: object) -> None:
         self._virtual.jobs -= 1
+
+    @override
+    async def shutdown_default_executor(self, _limit: float | None = None) -> None:
+        """Join the threads without a limit: one in virtual time would pass before they end."""
+        await super().shutdown_default_executor()
