@@ -1,0 +1,142 @@
+"""Named points at which a test makes the process die, fail, wait or stop.
+
+Crash safety is proven by dying at every durable step and looking at what is left. Each such step
+calls `hit("its name")`. While nothing is configured that is one dictionary lookup. Counting is
+process-wide, so that "the third fsync" means the third one of any thread.
+
+A specification is a list of `name=action[@n[+]]` separated by `;`. It acts at the n-th hit (the
+first unless told otherwise), with `+` also at every later one. Actions:
+
+    kill            SIGKILL to the own process: no clean-up of any kind
+    raise:ENOSPC    OSError with that errno
+    delay:250       sleep for so many milliseconds, blocking the calling thread
+    pause           block the calling thread until `release`
+
+The names reached so far are kept (`reached`), so that a test run can show that no point was missed.
+This state is module-wide on purpose: a point sits deep in code that must not carry a parameter for
+it. Only `settings` and tests configure it.
+"""
+
+import errno
+import os
+import re
+import signal
+import threading
+import time
+from typing import Final, Literal, TypeAlias, cast
+
+_Action: TypeAlias = Literal["kill", "raise", "delay", "pause"]
+
+_FORM: Final = re.compile(
+    r"(?P<name>[^=;@\s]+)=(?P<action>kill|pause|raise:(?P<errno>E[A-Z0-9]+)|delay:(?P<ms>\d+))"
+    r"(?:@(?P<nth>[1-9]\d*)(?P<onwards>\+)?)?"
+)
+
+
+class _Point:
+    """One configured point: what it does, when, and how often it was hit."""
+
+    def __init__(self, found: re.Match[str]) -> None:
+        self.name = found["name"]
+        self.action: _Action = cast("_Action", found["action"].partition(":")[0])
+        self.errno = _errno_named(found["errno"]) if found["errno"] else 0
+        self.delay_s = int(found["ms"] or 0) / 1000
+        self.nth = int(found["nth"] or 1)
+        self.onwards = found["onwards"] is not None
+        self.hits = 0
+        self.lock = threading.Lock()
+        self.paused = threading.Event()
+        self.released = threading.Event()
+
+    def act(self) -> None:
+        with self.lock:
+            self.hits += 1
+            due = self.hits == self.nth or (self.onwards and self.hits > self.nth)
+        if not due:
+            return
+        match self.action:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "raise":
+                raise OSError(self.errno, os.strerror(self.errno), f"failpoint {self.name}")
+            case "delay":
+                time.sleep(self.delay_s)
+            case "pause":
+                self.paused.set()
+                self.released.wait()
+
+
+class _Points(dict[str, _Point | None]):
+    """Every name reached or configured; a first look at a name is what records it."""
+
+    def __missing__(self, name: str) -> _Point | None:
+        # setdefault: another thread may have configured the name since the lookup failed.
+        return self.setdefault(name, None)
+
+
+_points: Final = _Points()
+
+
+def hit(name: str) -> None:
+    """Do what is configured for this point; usually nothing."""
+    point = _points[name]
+    if point is not None:
+        point.act()
+
+
+def configure(spec: str) -> None:
+    """Arm points; counting starts afresh. ValueError for what cannot be read, then none is armed.
+
+    Points that the specification does not name stay as they are. An empty one arms nothing.
+    """
+    points: list[_Point] = []
+    for part in filter(None, (part.strip() for part in spec.split(";"))):
+        found = _FORM.fullmatch(part)
+        if found is None:
+            msg = f"failpoint {part!r} is not name=kill|raise:ERRNO|delay:MS|pause[@n[+]]"
+            raise ValueError(msg)
+        points.append(_Point(found))
+    for point in points:
+        _points[point.name] = point
+
+
+def reset() -> None:
+    """Disarm every point, let go whatever is paused, forget the names reached."""
+    points = list(_points.values())
+    _points.clear()
+    for point in points:
+        if point is not None:
+            point.released.set()
+
+
+def reached() -> frozenset[str]:
+    """The names hit since the start or the last `reset`."""
+    return frozenset(
+        name for name, point in list(_points.items()) if point is None or point.hits > 0
+    )
+
+
+def wait_paused(name: str, timeout_s: float) -> bool:
+    """Block until a thread stands at this `pause` point; False when none came in time."""
+    return _armed(name).paused.wait(timeout_s)
+
+
+def release(name: str) -> None:
+    """Let the threads at this `pause` point go on, those that come later as well."""
+    _armed(name).released.set()
+
+
+def _armed(name: str) -> _Point:
+    point = _points.get(name)
+    if point is None:
+        msg = f"failpoint {name} is not configured"
+        raise ValueError(msg)
+    return point
+
+
+def _errno_named(name: str) -> int:
+    for number, known in errno.errorcode.items():
+        if known == name:
+            return number
+    msg = f"failpoint: unknown errno {name}"
+    raise ValueError(msg)
