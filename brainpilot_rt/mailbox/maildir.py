@@ -1,0 +1,352 @@
+"""One agent's mailbox directory: every step a letter takes on disk.
+
+    tmp/   being written, never read          cur/   claimed by a run
+    new/   delivered, unclaimed               done/  consumed
+    bad/   refused, each with <name>.reason.json beside it
+
+All steps are renames that never overwrite, so a crash between two of them leaves the letter in one
+box or in the other, and repeating a step is harmless. Directories are opened afresh for each call
+and relative to each other: a mailbox that somebody deleted or replaced is noticed at once
+(`MailboxGone`), and an idle one holds no descriptor.
+
+The daemon's own letters are written without fsync, because the log can redo them; a foreign writer
+syncs, because for its letter there is no other copy. Everything here blocks: call it on a thread.
+"""
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from brainpilot_rt.aiokit.files import (
+    DirHandle,
+    list_names,
+    remove,
+    rename_noreplace,
+    sync_dir,
+    write_new,
+)
+from brainpilot_rt.domain.ids import NAME, LetterId
+from brainpilot_rt.domain.letters import AgentCard
+from brainpilot_rt.mailbox.cards import CARD, write_card
+from brainpilot_rt.mailbox.codec import BadLetter, LetterLimits
+from brainpilot_rt.mailbox.untrusted import FileIdentity, identity_of, read_untrusted
+
+Box: TypeAlias = Literal["tmp", "new", "cur", "done", "bad"]
+
+BOXES: Final[tuple[Box, ...]] = ("tmp", "new", "cur", "done", "bad")
+SUFFIX: Final = ".json"
+BUILDING: Final = ".building-"
+"""Start of a name under the root in which a mailbox is built before it is renamed into place."""
+
+_KEPT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
+
+
+class MailboxGone(Exception):
+    """The directory, or one of its boxes, does not exist any more."""
+
+
+class LetterConflict(Exception):
+    """Another letter already has this id in this mailbox."""
+
+
+@dataclass(slots=True)
+class NewNames:
+    """What lies in `new/`, by name only. `left_alone`: dotfiles and other suffixes."""
+
+    letters: list[str] = field(default_factory=list[str])
+    illegal: list[str] = field(default_factory=list[str])
+    left_alone: list[str] = field(default_factory=list[str])
+
+
+def classify(names: Iterable[str]) -> NewNames:
+    """Sort names as the protocol treats them."""
+    found = NewNames()
+    for name in names:
+        if name.startswith(".") or not name.endswith(SUFFIX):
+            found.left_alone.append(name)
+        elif NAME.fullmatch(name.removesuffix(SUFFIX)):
+            found.letters.append(name)
+        else:
+            found.illegal.append(name)
+    return found
+
+
+class Mailbox:
+    """The directory `<root>/<session>/<agent>`. Holds no descriptor and no state."""
+
+    def __init__(self, path: Path, limits: LetterLimits) -> None:
+        self.path = path
+        self._limits = limits
+
+    # --- the directory ------------------------------------------------------------------------
+
+    def create(self, card: AgentCard) -> bool:
+        """Make the directory appear at once and whole; False if it was there, then completed.
+
+        `agent.json` is written when it is missing or says something else.
+        """
+        root = self.path.parent.parent
+        with DirHandle.open(root, create=True) as top:
+            with top.child(self.path.parent.name, create=True) as session:
+                if identity_of(session, self.path.name) is None:
+                    building = f"{BUILDING}{secrets.token_hex(8)}"
+                    with top.child(building, create=True) as home:
+                        _fill(home, card)
+                    try:
+                        rename_noreplace(top, building, session, self.path.name)
+                    except FileExistsError:
+                        _discard(top, building)
+                    else:
+                        return True
+            self.complete(card)
+            return False
+
+    def complete(self, card: AgentCard | None) -> None:
+        """Make the boxes that are missing. With a card, see that `agent.json` says it."""
+        with self._home() as home:
+            if card is not None:
+                _fill(home, card)
+            else:
+                _make_boxes(home)
+
+    def place(
+        self, letter_id: LetterId, data: bytes, into: Literal["new", "cur"], *, sync: bool = False
+    ) -> FileIdentity:
+        """Put a letter into a box; done already when this mailbox holds the same bytes.
+
+        With `sync` it is on the disk on return. `LetterConflict` when other bytes have the id.
+        """
+        name = letter_id + SUFFIX
+        with self._home() as home, _box(home, "tmp") as tmp, _box(home, into) as box:
+            there = self._same_letter(home, name, data)
+            if there is not None:
+                return there
+            remove(tmp, name, missing_ok=True)
+            write_new(tmp, name, data, sync=sync)
+            placed = identity_of(tmp, name)
+            try:
+                rename_noreplace(tmp, name, box, name)
+            except FileExistsError:
+                remove(tmp, name)
+                there = self._same_letter(home, name, data)
+                if there is None:
+                    raise
+                return there
+            if sync:
+                sync_dir(box)
+        if placed is None:
+            raise MailboxGone(str(self.path))
+        return placed
+
+    def move(
+        self, letter_ids: Iterable[LetterId], *, to: Box, out_of: Sequence[Box]
+    ) -> list[LetterId]:
+        """Move letters from the first of the boxes that holds each; return those that moved.
+
+        One that stands in `to` already counts as moved; a second file of its name stays where it
+        is, for the next look to judge. One that is nowhere is left out.
+        """
+        moved: list[LetterId] = []
+        with self._home() as home, _box(home, to) as target:
+            for letter_id in letter_ids:
+                name = letter_id + SUFFIX
+                at: Box | None = next((box for box in out_of if _holds(home, box, name)), None)
+                if _holds(home, to, name):
+                    moved.append(letter_id)
+                elif at is not None:
+                    with _box(home, at) as source, suppress(FileNotFoundError):
+                        rename_noreplace(source, name, target, name)
+                        moved.append(letter_id)
+        return moved
+
+    def find(self, letter_ids: Iterable[LetterId]) -> dict[LetterId, Box | None]:
+        """Say in which box each letter stands; None: in none."""
+        # The order in which letters travel, and `new` again: a letter on its way is never missed.
+        order: tuple[Box, ...] = ("new", "cur", "done", "bad", "new")
+        with self._home() as home, _box(home, "new"):
+            return {
+                letter_id: next(
+                    (box for box in order if _holds(home, box, letter_id + SUFFIX)), None
+                )
+                for letter_id in letter_ids
+            }
+
+    # --- files that others wrote --------------------------------------------------------------
+
+    def list_new(self) -> NewNames:
+        """The names in `new/`, classified."""
+        with self._home() as home, _box(home, "new") as new:
+            return classify(list_names(new))
+
+    def identities(self, names: Iterable[str]) -> dict[str, FileIdentity]:
+        """Which file stands in `new/` under each name; names that are gone are left out."""
+        with self._home() as home, _box(home, "new") as new:
+            found = ((name, identity_of(new, name)) for name in names)
+            return {name: identity for name, identity in found if identity is not None}
+
+    def read_new(self, name: str) -> bytes | None:
+        """Read a file in `new/` without trusting it; None when gone, `BadLetter` if unsafe."""
+        with self._home() as home, _box(home, "new") as new:
+            try:
+                return read_untrusted(new, name, self._limits.bytes_max)
+            except FileNotFoundError:
+                return None
+
+    def settled_copy(self, name: str, data: bytes) -> bool:
+        """Whether this letter was claimed or consumed; `LetterConflict` if another of the name."""
+        with self._home() as home:
+            return self._same_letter(home, name, data, ("cur", "done")) is not None
+
+    def drop_copy(self, name: str) -> None:
+        """Remove a file in `new/` whose bytes stand in `cur/` or `done/` as well."""
+        with self._home() as home, _box(home, "new") as new:
+            remove(new, name, missing_ok=True)
+
+    def adopt(self, name: str, letter_id: LetterId) -> None:
+        """Give a legal foreign name in `new/` its letter id."""
+        with self._home() as home, _box(home, "new") as new:
+            rename_noreplace(new, name, new, letter_id + SUFFIX)
+
+    def finish_link(self, name: str) -> bool:
+        """Complete a delivery by link that was cut: remove its other name in `tmp/`, if any."""
+        with self._home() as home, _box(home, "new") as new, _box(home, "tmp") as tmp:
+            here, there = identity_of(new, name), identity_of(tmp, name)
+            if here is None or here != there:
+                return False
+            remove(tmp, name, missing_ok=True)
+            return True
+
+    def bury(self, name: str, fault: BadLetter, *, at: str, called: str, spare: str) -> str | None:
+        """Move a file, link or directory from `new/` to `bad/` as it is, the reason beside it.
+
+        `at`: ISO 8601 time. `called`: the name its writer gave it, under which it is kept if that
+        is harmless, else as `spare`. Returns the name in `bad/`, None when the file is gone.
+        """
+        shown = called.encode("utf-8", "backslashreplace").decode()
+        said = {"file": shown, "reason": fault.reason.value, "detail": fault.detail, "at": at}
+        reason = json.dumps(said).encode() + b"\n"
+        kept = called.removesuffix(SUFFIX) if _KEPT_NAME.fullmatch(called) else spare
+        with self._home() as home, _box(home, "new") as new, _box(home, "bad") as bad:
+            if identity_of(new, name) is None:
+                return None
+            for stem in _variants(kept):
+                target = stem + SUFFIX
+                if identity_of(bad, target) is not None:
+                    continue
+                try:
+                    # Reason first: a refused file never lies there without one, and the new file
+                    # reserves the name.
+                    write_new(bad, target + ".reason.json", reason, sync=False)
+                except FileExistsError:
+                    continue
+                try:
+                    rename_noreplace(new, name, bad, target)
+                except OSError as error:
+                    remove(bad, target + ".reason.json", missing_ok=True)
+                    if isinstance(error, FileNotFoundError):
+                        return None
+                    raise
+                return target
+        return None
+
+    # --- tidying ------------------------------------------------------------------------------
+
+    def prune_done(self, keep_max: int, batch: int) -> int:
+        """Remove up to `batch` of the oldest letters beyond `keep_max`; return how many."""
+        with self._home() as home, _box(home, "done") as done:
+            names = [name for name in list_names(done) if name.endswith(SUFFIX)]
+            oldest = names[: max(0, min(len(names) - keep_max, batch))]
+            for name in oldest:
+                remove(done, name, missing_ok=True)
+            return len(oldest)
+
+    def sweep_tmp(self, before_ns: int) -> int:
+        """Remove files in `tmp/` last written before this wall-clock time; return how many."""
+        swept = 0
+        with self._home() as home, _box(home, "tmp") as tmp:
+            for name in list_names(tmp):
+                found = identity_of(tmp, name)
+                if found is None or found.mtime_ns >= before_ns:
+                    continue
+                try:
+                    remove(tmp, name, missing_ok=True)
+                except (IsADirectoryError, PermissionError):
+                    continue  # A directory is nothing a writer of ours leaves behind.
+                swept += 1
+        return swept
+
+    @contextmanager
+    def _home(self) -> Generator[DirHandle]:
+        try:
+            home = DirHandle.open(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MailboxGone(str(self.path)) from None
+        with home:
+            yield home
+
+    def _same_letter(
+        self, home: DirHandle, name: str, data: bytes, boxes: Sequence[Box] = ("new", "cur", "done")
+    ) -> FileIdentity | None:
+        for box in boxes:
+            if not _holds(home, box, name):
+                continue
+            with _box(home, box) as where:
+                try:
+                    there = read_untrusted(where, name, max(self._limits.bytes_max, len(data)))
+                except FileNotFoundError:
+                    continue
+                except BadLetter as fault:
+                    raise LetterConflict(f"{name} in {box}/ is no file of ours: {fault}") from None
+                if there != data:
+                    raise LetterConflict(f"{name} stands in {box}/ with other content")
+                return identity_of(where, name)
+        return None
+
+
+@contextmanager
+def _box(home: DirHandle, box: Box) -> Generator[DirHandle]:
+    try:
+        where = home.child(box)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MailboxGone(str(home.path / box)) from None
+    with where:
+        yield where
+
+
+def _holds(home: DirHandle, box: Box, name: str) -> bool:
+    try:
+        os.stat(f"{box}/{name}", dir_fd=home.fd, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _make_boxes(home: DirHandle) -> None:
+    for box in BOXES:
+        home.child(box, create=True).close()
+
+
+def _fill(home: DirHandle, card: AgentCard) -> None:
+    _make_boxes(home)
+    write_card(home, card)
+
+
+def _discard(top: DirHandle, building: str) -> None:
+    with top.child(building) as home:
+        remove(home, CARD, missing_ok=True)
+        for box in BOXES:
+            os.rmdir(box, dir_fd=home.fd)
+    os.rmdir(building, dir_fd=top.fd)
+
+
+def _variants(stem: str) -> Iterator[str]:
+    yield stem
+    for number in range(2, 1000):
+        yield f"{stem}-{number}"
+    yield f"{stem}-{secrets.token_hex(8)}"
