@@ -24,7 +24,10 @@ CLASS_ATTRIBUTES = 12
 FUNCTION_LINES = 60
 PACKAGE_LINES = 15_000
 
-ALLOWED: Mapping[str, str] = {}
+ALLOWED: Mapping[str, str] = {
+    "brainpilot_rt/domain/events.py": "the one tagged union of all events belongs in one file",
+    "brainpilot_rt/server/ports.py::Backend": "the whole of what the server may ask, one method a route",
+}
 """`path` or `path::name`, relative to the package's parent, -> why this unit may be larger."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef

@@ -17,7 +17,10 @@ CITATION: Final = re.compile(
 
 
 class Citation(Value):
-    """One checkable pointer. Lines count from 1, both ends included. `path` is workspace-relative."""
+    """One checkable pointer. Lines count from 1, both ends included.
+
+    `path` is relative to the workspace.
+    """
 
     path: str
     start_line: int

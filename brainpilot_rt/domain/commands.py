@@ -7,7 +7,8 @@ identity (the run, the HTTP route), never by text a model wrote.
 
 from typing import Literal, TypeAlias
 
-from brainpilot_rt.domain.events import Thinking
+from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.events import Event, RunOutcome, Thinking
 from brainpilot_rt.domain.ids import (
     AgentName,
     CallId,
@@ -162,6 +163,39 @@ class AnswerQuestion(Value):
     answer: str
 
 
+class JoinLetters(Value):
+    """A run at a turn boundary takes the letters that arrived meanwhile."""
+
+    type: Literal["join_letters"] = "join_letters"
+    run_id: RunId
+    turn: int
+
+
+class RemindTasks(Value):
+    """A run is about to end silently: remind its agent once of each task it still holds."""
+
+    type: Literal["remind_tasks"] = "remind_tasks"
+    run_id: RunId
+
+
+class FinishRun(Value):
+    """A run came to its end. `closing` is committed before the end, in the same transaction."""
+
+    type: Literal["finish_run"] = "finish_run"
+    run_id: RunId
+    outcome: RunOutcome
+    turns: int
+    reason: str = ""
+    error_code: str | None = None
+    message_id: MessageId | None = None
+    answer: str = ""
+    citations: tuple[Citation, ...] = ()
+    unverified_citations: int = 0
+    retry_at_ms: int | None = None
+    """Set: the letters are kept and offered again at that time."""
+    closing: tuple[Event, ...] = ()
+
+
 class Evict(Value):
     """Commit that the session leaves memory. Everything has been stopped before."""
 
@@ -190,6 +224,9 @@ Command: TypeAlias = (
     | Interrupt
     | AskQuestion
     | AnswerQuestion
+    | JoinLetters
+    | RemindTasks
+    | FinishRun
     | Evict
     | Wake
 )

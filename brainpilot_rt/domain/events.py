@@ -64,7 +64,7 @@ class SessionCreated(Value):
     thinking: Thinking = "off"
     domain_resources: Literal["full", "base"] = "full"
     workspace: str | None = None
-    """Absolute folder to work in instead of `workspaces/<session>`; only a local caller may set it."""
+    """Absolute folder to work in instead of `workspaces/<session>`, set by a local caller."""
 
 
 class SessionUpdated(Value):

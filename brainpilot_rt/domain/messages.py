@@ -29,7 +29,10 @@ class ReasoningPart(Value):
 
 
 class ToolCall(Value):
-    """One call the model asked for. `arguments` is None when `raw_arguments` was not a JSON object."""
+    """One call the model asked for.
+
+    `arguments` is None when `raw_arguments` was not a JSON object.
+    """
 
     type: Literal["tool_call"] = "tool_call"
     call_id: CallId

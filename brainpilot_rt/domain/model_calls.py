@@ -1,6 +1,7 @@
 """A model call as values: the request, and the stream of what comes back.
 
-The port itself is a callable declared where it is used: `stream(request) -> AsyncIterator[ModelEvent]`.
+The port itself is a callable declared where it is used:
+`stream(request) -> AsyncIterator[ModelEvent]`.
 A stream yields deltas and ends with exactly one `ReplyFinished`; every failure is raised as a
 `ProviderFault` (see `errors.py`) and nothing else. Deltas of one part are contiguous per `index`;
 parts appear in the order of their first delta.

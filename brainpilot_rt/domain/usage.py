@@ -1,6 +1,7 @@
 """Tokens and money. Money is `Decimal` US dollars; an unknown price is `None`, never zero (D16)."""
 
 from decimal import Decimal
+from typing import Final
 
 from brainpilot_rt.domain.values import Value
 
@@ -29,6 +30,10 @@ class Usage(Value):
             cache_write=self.cache_write + other.cache_write,
             estimated=self.estimated or other.estimated,
         )
+
+
+NO_USAGE: Final = Usage()
+"""Nothing used."""
 
 
 def add_cost(left: Decimal | None, right: Decimal | None) -> Decimal | None:

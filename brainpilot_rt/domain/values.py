@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
-    """A frozen value with no unknown fields. Subclasses are plain data, never behaviour with I/O."""
+    """A frozen value with no unknown fields. Subclasses are plain data, without I/O."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")

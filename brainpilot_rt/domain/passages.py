@@ -1,0 +1,17 @@
+"""Passages: the pieces of a document that retrieval finds, kept to their lines so they can be cited."""
+
+from brainpilot_rt.domain.values import Value
+
+
+class Passage(Value):
+    """Some whole lines of one file. Lines count from 1, both ends included.
+
+    `path` is workspace-relative. `score` is larger for a better match and means nothing across two
+    queries. Of a line too long for one passage, `text` is a part.
+    """
+
+    path: str
+    start_line: int
+    end_line: int
+    text: str
+    score: float

@@ -1,0 +1,117 @@
+"""The no-silent-loss audit: every accepted unit of work has exactly one terminal record (I-12).
+
+A fold over the events of one session that keeps books of its own, independent of `evolve`, so that
+a defect there shows here. Open units are no violation as long as somebody can still end them: a
+letter, task or question that is open, a run that is the current one of its agent.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken promise: what, which one, at which `seq`."""
+
+    session: SessionId
+    what: str
+    which: str
+    seq: int
+
+
+class Audit:
+    """Feed it a session's events in order, then read `violations()`."""
+
+    def __init__(self, session: SessionId) -> None:
+        self._session = session
+        self._seq = 0
+        self._open: dict[tuple[str, str], int] = {}
+        self._ended: set[tuple[str, str]] = set()
+        self._owner: dict[tuple[str, str], str] = {}
+        self._found: list[Violation] = []
+
+    def feed(self, records: Iterable[ev.Recorded]) -> "Audit":
+        """Take more events."""
+        for recorded in records:
+            if recorded.seq != self._seq + 1:
+                self._blame("gap", str(self._seq + 1), recorded.seq)
+            self._seq = recorded.seq
+            self._take(recorded.event, recorded.seq)
+        return self
+
+    def violations(self) -> list[Violation]:
+        """What is wrong, including units whose owner has ended without them."""
+        orphans = [
+            Violation(self._session, f"{kind}_left_open", which, seq)
+            for (kind, which), seq in self._open.items()
+            if (kind, which) in self._owner and ("run", self._owner[kind, which]) not in self._open
+        ]
+        return [*self._found, *orphans]
+
+    def _take(self, event: ev.Event, seq: int) -> None:  # noqa: C901, PLR0912 - one line per pair of start and end
+        match event:
+            case ev.LetterAccepted() | ev.LetterReceived():
+                self._start("letter", event.letter_id, seq)
+            case ev.LetterConsumed():
+                self._end_all("letter", event.letter_ids, seq)
+            case ev.LetterExpired() | ev.LetterDied():
+                self._end("letter", event.letter_id, seq)
+            case ev.TaskOpened():
+                self._start("task", event.task_id, seq)
+            case ev.TaskClosed():
+                self._end("task", event.task_id, seq)
+            case ev.HostTurnStarted():
+                self._start("host_turn", event.host_run_id, seq)
+            case ev.HostTurnFinished():
+                self._end("host_turn", event.host_run_id, seq)
+            case ev.RunStarted():
+                self._start("run", event.run_id, seq)
+                if event.resumes is not None:
+                    self._inherit(event.resumes, event.run_id)
+            case ev.RunFinished():
+                self._end("run", event.run_id, seq)
+                self._end_all("letter", event.letter_ids, seq)
+            case ev.RunInterrupted():
+                self._end("run", event.run_id, seq)
+            case ev.TextStarted():
+                self._start("text", event.message_id, seq, event.run_id)
+            case ev.TextFinished():
+                self._end("text", event.message_id, seq)
+            case ev.ToolPlanned():
+                self._start("call", event.call_id, seq, event.run_id)
+            case ev.ToolFinished():
+                self._end("call", event.call_id, seq)
+            case ev.QuestionAsked():
+                self._start("question", event.request_id, seq, event.run_id)
+            case ev.QuestionAnswered() | ev.QuestionCancelled():
+                self._end("question", event.request_id, seq)
+            case _:
+                pass
+
+    def _start(self, kind: str, which: str, seq: int, owner: str | None = None) -> None:
+        if (kind, which) in self._open or (kind, which) in self._ended:
+            self._blame(f"{kind}_started_twice", which, seq)
+        self._open[kind, which] = seq
+        if owner is not None:
+            self._owner[kind, which] = owner
+
+    def _end(self, kind: str, which: str, seq: int) -> None:
+        if self._open.pop((kind, which), None) is None:
+            twice = (kind, which) in self._ended
+            self._blame(f"{kind}_ended_{'twice' if twice else 'without_start'}", which, seq)
+        self._ended.add((kind, which))
+
+    def _end_all(self, kind: str, ids: Iterable[str], seq: int) -> None:
+        for which in ids:
+            self._end(kind, which, seq)
+
+    def _inherit(self, before: str, after: str) -> None:
+        for key, owner in self._owner.items():
+            if owner == before and key in self._open:
+                self._owner[key] = after
+
+    def _blame(self, what: str, which: str, seq: int) -> None:
+        self._found.append(Violation(self._session, what, which, seq))

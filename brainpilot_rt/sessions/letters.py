@@ -1,0 +1,149 @@
+"""Decisions about letters: who may write to whom, and what a letter opens or closes.
+
+Back-pressure refuses only new work: results, failures and cancels always fit (I-9). Every letter
+carries its causal chain (`root_id`, `hop`, `path`); a chain over its cap is stopped once, loudly
+(D11).
+"""
+
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import BadRequest, Conflict, Forbidden, NotFound
+from brainpilot_rt.domain.ids import DAEMON, EXTERNAL, PRINCIPAL, TRACE, USER, AgentName
+from brainpilot_rt.domain.letters import Authority, LetterKind
+from brainpilot_rt.sessions.evolve import CHAIN_STOPPED
+from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
+from brainpilot_rt.sessions.stamps import chain_stopped, depth, recipient, stamp, starts_now, title
+from brainpilot_rt.sessions.state import OpenTask, RootUse, RunState, SessionState
+
+
+def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> list[ev.Event]:
+    """The user speaks: opens a host turn or joins the open one; resumes paused delivery."""
+    depth(state, command.agent, moment)
+    events: list[ev.Event] = recipient(state, command.agent, USER)
+    agent = state.agents.get(command.agent)
+    if agent is not None and agent.kind == "external":
+        raise Conflict(f"{command.agent!r} is an external agent; write to a managed one")
+    if any(one.paused for one in state.agents.values()):
+        events.append(ev.DeliveryResumed())
+    host = state.host_turn
+    letter = stamp(
+        state,
+        moment,
+        letter_id=command.letter_id,
+        sender=USER,
+        to=command.agent,
+        kind=LetterKind.USER_MESSAGE,
+        content=command.content,
+        authority=Authority(origin="user"),
+        attachments=command.attachments,
+    )
+    events.append(
+        ev.LetterAccepted(
+            letter_id=letter.id,
+            letter=letter,
+            message_id=command.message_id,
+            host_run_id=host.host_run_id if host else command.host_run_id,
+            queued=not starts_now(state, command.agent, moment),
+        )
+    )
+    if host is None:
+        events.append(
+            ev.HostTurnStarted(
+                host_run_id=command.host_run_id, letter_id=letter.id, agent=command.agent
+            )
+        )
+    return events
+
+
+def send(state: SessionState, command: cmd.SendLetter, moment: Moment) -> list[ev.Event]:
+    """A run's `send_message`: a delegation, the answer to a task, or a plain letter."""
+    if command.letter_id in state.letters or command.letter_id in state.closed:
+        return []
+    run = state.runs.get(command.run_id)
+    if run is None or run.agent != command.sender:
+        raise Conflict("this run has ended; nothing was sent", code="fenced")
+    if command.to == command.sender:
+        raise BadRequest("an agent can not write to itself")
+    if command.to in (USER, EXTERNAL, DAEMON):
+        raise NotFound(
+            f"{command.to!r} has no mailbox; what the principal says is shown to the user"
+        )
+    events: list[ev.Event] = recipient(state, command.to, command.sender)
+    answered = _answered(state, command)
+    kind = command.kind or _default_kind(command.to, answered)
+    opens = kind is LetterKind.TASK_DELEGATE
+    if answered is None:
+        _within_caps(state, run, moment)
+        depth(state, command.to, moment)
+    task_id = command.new_task_id if opens else (answered.task_id if answered else None)
+    letter = stamp(
+        state,
+        moment,
+        letter_id=command.letter_id,
+        sender=command.sender,
+        to=command.to,
+        kind=kind,
+        content=command.content,
+        authority=Authority(origin="agent", tainted=run.tainted),
+        run=run,
+        task_id=task_id,
+        reply_to=answered.letter_id if answered else None,
+    )
+    events.append(ev.LetterAccepted(letter_id=letter.id, letter=letter, run_id=run.run_id))
+    if opens:
+        events.append(
+            ev.TaskOpened(
+                task_id=command.new_task_id,
+                letter_id=letter.id,
+                creator=command.sender,
+                assignee=command.to,
+                title=title(command.content),
+            )
+        )
+    elif answered is not None:
+        events.append(
+            ev.TaskClosed(task_id=answered.task_id, outcome="result", letter_id=letter.id)
+        )
+    return events
+
+
+def _answered(state: SessionState, command: cmd.SendLetter) -> OpenTask | None:
+    """The open task this letter answers: the one it names, else the only one it can mean."""
+    if command.kind in (LetterKind.TASK_DELEGATE, LetterKind.TRACE_EVENT, LetterKind.SYSTEM):
+        return None
+    mine = [one for one in state.tasks.values() if one.assignee == command.sender]
+    if command.task_id is not None:
+        named = state.tasks.get(command.task_id)
+        if named is None:
+            if command.kind is LetterKind.RESULT_DELIVER:
+                raise Conflict(f"task {command.task_id} is not open", code="task_closed")
+            return None
+        if named.assignee != command.sender:
+            raise Forbidden(f"task {command.task_id} belongs to {named.assignee}")
+        if named.creator != command.to:
+            raise BadRequest(f"the result of task {command.task_id} goes to {named.creator}")
+        return named
+    to_creator = [one for one in mine if one.creator == command.to]
+    return to_creator[0] if to_creator else None
+
+
+def _default_kind(to: AgentName, answered: OpenTask | None) -> LetterKind:
+    if answered is not None or to == PRINCIPAL:
+        return LetterKind.RESULT_DELIVER
+    return LetterKind.TRACE_EVENT if to == TRACE else LetterKind.TASK_DELEGATE
+
+
+def _within_caps(state: SessionState, run: RunState, moment: Moment) -> None:
+    use = state.roots.get(run.root_id, RootUse())
+    limits = moment.limits
+    why = None
+    if run.hop + 1 > limits.root_hops_max:
+        why = f"{limits.root_hops_max} hops"
+    elif use.letters >= limits.root_letters_max:
+        why = f"{limits.root_letters_max} letters"
+    if use.stopped or why is not None:
+        error = Conflict(
+            "this chain of letters has reached its limit; finish with what you have",
+            code=CHAIN_STOPPED,
+        )
+        raise RefusedLoudly([] if use.stopped else [chain_stopped(run.root_id, str(why))], error)

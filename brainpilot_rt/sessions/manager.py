@@ -1,0 +1,207 @@
+"""SessionManager: the one authority on the state of every session.
+
+Each command is decided and put into the log's queue in one synchronous step, against the *pending*
+state (what will be true once everything queued is committed). The *committed* state follows the
+log's commits and is the only one anybody else can see: commit -> evolve -> publish -> acknowledge.
+When the log refuses a commit, everything decided on top of it is refused too, and the pending
+state falls back to the committed one. No lock is held over an await, so independent agents of one
+session share a commit.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.aiokit.tasks import finish_shielded
+from brainpilot_rt.domain.commands import Command
+from brainpilot_rt.domain.errors import NotFound, Unavailable
+from brainpilot_rt.domain.events import Event, Recorded, SessionCreated, SessionUpdated
+from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
+from brainpilot_rt.eventlog.port import EventLog, Receipt
+from brainpilot_rt.sessions.decide import decide
+from brainpilot_rt.sessions.evolve import evolve
+from brainpilot_rt.sessions.hub import Hub
+from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
+from brainpilot_rt.sessions.schedule import follow_ups
+from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.settings import SessionLimits
+
+FOLLOW_UPS_MAX = 10_000
+"""More follow-ups than this in one commit is a defect in `schedule`, not a busy session."""
+
+
+class _Slot:
+    """One session in memory."""
+
+    __slots__ = ("busy", "committed", "in_flight", "pending")
+
+    def __init__(self, state: SessionState) -> None:
+        self.committed = state
+        self.pending = state
+        self.in_flight = 0
+        self.busy: bool | None = None
+
+
+class SessionManager:
+    """Serialises decisions, appends, evolves, publishes. Nothing else changes a session."""
+
+    def __init__(
+        self, log: EventLog, hub: Hub, *, clock: Clock, new_id: NewId, limits: SessionLimits
+    ) -> None:
+        self._log = log
+        self._hub = hub
+        self._clock = clock
+        self._new_id = new_id
+        self._limits = limits
+        self._slots: dict[SessionId, _Slot] = {}
+        self._loading: dict[SessionId, asyncio.Event] = {}
+        log.on_commit(self._committed)
+        log.on_failure(self._failed)
+
+    # --- reading --------------------------------------------------------------------------
+
+    def resident(self) -> Iterable[SessionState]:
+        """Committed states of the sessions in memory."""
+        return [slot.committed for slot in self._slots.values()]
+
+    def state(self, session: SessionId) -> SessionState:
+        """The committed state of a session in memory; `NotFound` otherwise."""
+        slot = self._slots.get(session)
+        if slot is None or not slot.committed.exists:
+            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+        return slot.committed
+
+    def moment(self) -> Moment:
+        """Now, as decisions see it."""
+        return Moment(now_ms=self._clock.now_ms(), new_id=self._new_id, limits=self._limits)
+
+    async def load(self, session: SessionId) -> SessionState:
+        """The committed state, read from the log if it is not in memory; `NotFound` if unknown."""
+        await self._slot(session)
+        return self.state(session)
+
+    # --- changing -------------------------------------------------------------------------
+
+    async def dispatch(
+        self,
+        session: SessionId,
+        command: Command,
+        receipt: Callable[[Sequence[Event]], Receipt | None] | None = None,
+    ) -> list[Recorded]:
+        """Decide a command and return its committed events, what followed from them included.
+
+        `receipt` builds the durable answer stored in the same commit. A caller cancelled while it
+        waits is cancelled after the commit: accepted is accepted.
+        """
+        slot = await self._slot(session)
+        moment = self.moment()
+        try:
+            events = decide(slot.pending, command, moment)
+        except RefusedLoudly as refused:
+            if refused.events:
+                await finish_shielded(self._append(slot, refused.events, moment, None))
+            raise refused.error from None
+        answer = receipt(events) if receipt is not None else None
+        return await finish_shielded(self._append(slot, events, moment, answer))
+
+    async def record(self, session: SessionId, *events: Event) -> list[Recorded]:
+        """Append facts our own workers report. Returns once they are durable."""
+        slot = await self._slot(session)
+        return await finish_shielded(self._append(slot, list(events), self.moment(), None))
+
+    async def amend(
+        self, session: SessionId, change: Callable[[SessionState, Moment], list[Event]]
+    ) -> list[Recorded]:
+        """Append what a pure function makes of the pending state (recovery, the end of a stop)."""
+        slot = await self._slot(session)
+        moment = self.moment()
+        events = change(slot.pending, moment)
+        return await finish_shielded(self._append(slot, events, moment, None))
+
+    def forget(self, session: SessionId) -> None:
+        """Drop a session from memory; its log stays. Not while something is in flight."""
+        slot = self._slots.get(session)
+        if slot is not None and slot.in_flight == 0:
+            del self._slots[session]
+
+    # --- the way of every change ----------------------------------------------------------
+
+    def _append(
+        self, slot: _Slot, events: list[Event], moment: Moment, receipt: Receipt | None
+    ) -> Awaitable[list[Recorded]]:
+        before = slot.pending
+        batch, after = self._complete(before, events, moment)
+        if not batch and receipt is None:
+            return _nothing()
+        session = before.session
+        title = after.title if _titled(batch) else None
+        busy = after.busy if after.busy != slot.busy else None
+        done = self._log.append(session, batch, title=title, busy=busy, receipt=receipt)
+        slot.pending = after
+        slot.busy = after.busy
+        slot.in_flight += len(batch)
+        return done
+
+    def _complete(
+        self, state: SessionState, events: list[Event], moment: Moment
+    ) -> tuple[list[Event], SessionState]:
+        """All events of one commit: those given, and whatever follows until nothing does."""
+        batch: list[Event] = []
+        more = events
+        while more:
+            for event in more:
+                place = Recorded(state.session, state.seq + 1, 0, moment.now_ms, event)
+                state = evolve(state, place)
+            batch += more
+            if len(batch) > FOLLOW_UPS_MAX:
+                raise RuntimeError(f"follow-ups of {state.session} do not end: {more[0].type}")
+            more = follow_ups(state, moment)
+        return batch, state
+
+    def _committed(self, batch: Sequence[Recorded]) -> None:
+        for recorded in batch:
+            slot = self._slots.get(recorded.session)
+            if slot is not None:
+                slot.committed = evolve(slot.committed, recorded)
+                slot.in_flight -= 1
+                if slot.in_flight == 0:
+                    slot.pending = slot.committed
+            self._hub.publish(recorded)
+
+    def _failed(self, _fault: Unavailable) -> None:
+        for slot in self._slots.values():
+            if slot.in_flight:
+                slot.pending = slot.committed
+                slot.in_flight = 0
+                slot.busy = None
+
+    async def _slot(self, session: SessionId) -> _Slot:
+        """The session's slot, loaded once however many ask."""
+        while session in self._loading:
+            await self._loading[session].wait()
+        slot = self._slots.get(session)
+        if slot is not None:
+            return slot
+        loaded = self._loading[session] = asyncio.Event()
+        try:
+            state = SessionState(session=session)
+            if session != DAEMON_STREAM:
+                state = await self._replay(state)
+            return self._slots.setdefault(session, _Slot(state))
+        finally:
+            del self._loading[session]
+            loaded.set()
+
+    async def _replay(self, state: SessionState) -> SessionState:
+        while page := await self._log.read(state.session, after=state.seq):
+            for recorded in page:
+                state = evolve(state, recorded)
+        return state
+
+
+def _titled(batch: list[Event]) -> bool:
+    return any(isinstance(event, SessionCreated | SessionUpdated) for event in batch)
+
+
+async def _nothing() -> list[Recorded]:
+    return []

@@ -1,0 +1,33 @@
+"""What a decision may know of the outside: the time, new ids, the limits. Always passed in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from brainpilot_rt.domain.errors import CommandRejected
+from brainpilot_rt.domain.events import Event
+from brainpilot_rt.settings import SessionLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant of deciding."""
+
+    now_ms: int
+    new_id: Callable[[], str]
+    limits: SessionLimits
+
+    @property
+    def iso(self) -> str:
+        """The instant as ISO 8601 in UTC, with milliseconds."""
+        stamp = datetime.fromtimestamp(self.now_ms / 1000, UTC)
+        return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class RefusedLoudly(Exception):
+    """A refusal that must also be seen: `events` are committed, then `error` goes to the caller."""
+
+    def __init__(self, events: list[Event], error: CommandRejected) -> None:
+        super().__init__(error.message)
+        self.events = events
+        self.error = error

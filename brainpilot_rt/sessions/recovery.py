@@ -1,0 +1,115 @@
+"""What start-up must repair in one session, as events. Pure, and nothing on a second call.
+
+A crash leaves runs without an end. Each is closed as interrupted (it consumes nothing), every text
+it was saying is ended as aborted, an irreversible call that may have happened becomes `unknown`
+(D7), and a new run takes over its letters, its committed turns, its open questions and the calls
+that may safely run (again). A run that crashes the daemon every time is buried after
+`attempts_max` tries that made no progress.
+"""
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import RunId
+from brainpilot_rt.domain.tools import Effect
+from brainpilot_rt.sessions.moment import Moment
+from brainpilot_rt.sessions.runs import close_open, held
+from brainpilot_rt.sessions.stamps import terminal
+from brainpilot_rt.sessions.state import RunState, SessionState
+
+UNKNOWN = (
+    "The daemon stopped while this call was running. It may or may not have taken effect; "
+    "nobody knows. Check before you do it again."
+)
+
+
+def repair(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """Events that leave no text, call or run of a dead process open."""
+    events: list[ev.Event] = []
+    for run in state.runs.values():
+        stuck = run.attempt >= moment.limits.attempts_max and run.turns == run.first_turn
+        events += _buried(state, run, moment) if stuck else _resumed(run, moment)
+    events += [_successor(run, moment) for run in state.interrupted.values()]
+    return events
+
+
+def cut(state: SessionState) -> list[ev.Event]:
+    """A clean stop: close texts and runs; the next start resumes them."""
+    events: list[ev.Event] = []
+    for run in state.runs.values():
+        events += _texts(run)
+        events += _unknown(run)
+        events.append(ev.RunInterrupted(run_id=run.run_id, agent=run.agent, reason="shutdown"))
+    return events
+
+
+def _texts(run: RunState) -> list[ev.Event]:
+    return [
+        one for one in close_open(run, frozenset(), "crash") if isinstance(one, ev.TextFinished)
+    ]
+
+
+def _unknown(run: RunState) -> list[ev.Event]:
+    return [
+        ev.ToolFinished(
+            run_id=run.run_id,
+            agent=run.agent,
+            call_id=call.call_id,
+            name=call.name,
+            content=UNKNOWN,
+            status="unknown",
+            reason="crash",
+        )
+        for call in run.calls.values()
+        if call.started and call.effect is Effect.IRREVERSIBLE
+    ]
+
+
+def _resumed(run: RunState, moment: Moment) -> list[ev.Event]:
+    return [
+        *_texts(run),
+        *_unknown(run),
+        ev.RunInterrupted(run_id=run.run_id, agent=run.agent, reason="crash"),
+        _successor(run, moment),
+    ]
+
+
+def _successor(run: RunState, moment: Moment) -> ev.RunStarted:
+    progress = run.turns > run.first_turn
+    return ev.RunStarted(
+        run_id=RunId("run_" + moment.new_id()),
+        agent=run.agent,
+        letter_ids=run.letter_ids,
+        root_id=run.root_id,
+        host_run_id=run.host_run_id,
+        attempt=1 if progress else run.attempt + 1,
+        resumes=run.run_id,
+        first_turn=run.turns,
+    )
+
+
+def _buried(state: SessionState, run: RunState, moment: Moment) -> list[ev.Event]:
+    why = f"the daemon stopped {run.attempt} times while {run.agent} worked on this"
+    events = close_open(run, frozenset(), "crash")
+    events.append(
+        ev.RunFinished(
+            run_id=run.run_id,
+            agent=run.agent,
+            outcome="failed",
+            letter_ids=run.letter_ids,
+            turns=run.turns,
+            reason=why,
+            error_code="poison",
+        )
+    )
+    events.append(
+        ev.NoticePosted(
+            notice_id=f"failed:{run.run_id}",
+            level="error",
+            message=f"Given up: {why}.",
+            agent=run.agent,
+            run_id=run.run_id,
+            code="poison",
+        )
+    )
+    for number, task in enumerate(held(state, run.agent)):
+        events += terminal(state, task, moment, "failed", f"Given up: {why}.", extra_sent=number)
+    return events

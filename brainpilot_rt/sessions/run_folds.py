@@ -1,0 +1,236 @@
+"""The folds of `evolve` that concern runs and the letters they take."""
+
+from dataclasses import replace
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import AgentName, LetterId
+from brainpilot_rt.domain.letters import Letter
+from brainpilot_rt.domain.phases import advance
+from brainpilot_rt.domain.usage import NO_USAGE, add_cost
+from brainpilot_rt.sessions.mappings import having, newest, without
+from brainpilot_rt.sessions.state import (
+    CLOSED_MAX,
+    ROOTS_MAX,
+    OpenCall,
+    OpenLetter,
+    RootUse,
+    RunState,
+    SessionState,
+)
+from brainpilot_rt.sessions.views import LetterView
+
+
+def close(
+    state: SessionState, ids: tuple[LetterId, ...], receipt: str, reason: str | None
+) -> SessionState:
+    """Letters reached a terminal receipt."""
+    closed = dict(state.closed)
+    for letter_id in ids:
+        known = state.letters.get(letter_id)
+        if known is not None:
+            closed[letter_id] = letter_view(known.letter, receipt, known, reason)
+    return replace(state, letters=without(state.letters, *ids), closed=newest(closed, CLOSED_MAX))
+
+
+def letter_view(
+    letter: Letter, receipt: str, known: OpenLetter, reason: str | None = None
+) -> LetterView:
+    """A letter's receipt as the outside sees it."""
+    return LetterView(
+        letter_id=letter.id,
+        sender=letter.from_,
+        to=letter.to,
+        kind=letter.kind,
+        receipt=receipt,
+        reason=reason,
+        run_id=known.run_id,
+        task_id=letter.task_id,
+    )
+
+
+def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> SessionState:
+    """An agent works: its letters are claimed, a cut predecessor is inherited."""
+    before = state.interrupted.get(event.resumes) if event.resumes else None
+    letters = dict(state.letters)
+    taken: list[Letter] = []
+    for letter_id in event.letter_ids:
+        known = letters.get(letter_id)
+        if known is not None:
+            taken.append(known.letter)
+            letters[letter_id] = replace(
+                known,
+                receipt="claimed",
+                run_id=event.run_id,
+                echo_due=False,
+                attempts=known.attempts + 1,
+            )
+    deepest = max(taken, key=lambda letter: letter.hop, default=None)
+    run = RunState(
+        run_id=event.run_id,
+        agent=event.agent,
+        letter_ids=event.letter_ids,
+        root_id=event.root_id,
+        host_run_id=event.host_run_id,
+        attempt=event.attempt,
+        first_turn=event.first_turn,
+        turns=event.first_turn,
+        started_ms=at_ms,
+        hop=deepest.hop if deepest else 0,
+        path=deepest.path if deepest else (),
+        tainted=any(letter.authority.tainted for letter in taken),
+        calls=before.calls if before else {},
+    )
+    questions = {
+        key: replace(one, run_id=event.run_id) if one.run_id == event.resumes else one
+        for key, one in state.questions.items()
+    }
+    use = state.roots.get(event.root_id, RootUse())
+    host = state.host_turn
+    after = replace(
+        state,
+        letters=letters,
+        runs=having(state.runs, event.run_id, run),
+        interrupted=without(state.interrupted, *([event.resumes] if event.resumes else [])),
+        questions=questions,
+        roots=newest(
+            having(state.roots, event.root_id, replace(use, runs=use.runs + 1)), ROOTS_MAX
+        ),
+        host_turn=host and replace(host, runs=host.runs + 1),
+    )
+    return _phase(after, event.agent, "run_started", at_ms, run_id=event.run_id, retry_at_ms=None)
+
+
+def _phase(
+    state: SessionState, name: AgentName, what: str, at_ms: int, **changes: object
+) -> SessionState:
+    agent = state.agents[name]
+    moved = replace(agent, phase=advance(agent.phase, what), updated_ms=at_ms, **changes)
+    return replace(state, agents=having(state.agents, name, moved))
+
+
+def joined(state: SessionState, event: ev.LettersJoined) -> SessionState:
+    """Letters joined at a turn boundary."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    letters = dict(state.letters)
+    for letter_id in event.letter_ids:
+        if letter_id in letters:
+            letters[letter_id] = replace(
+                letters[letter_id], receipt="claimed", run_id=event.run_id, echo_due=False
+            )
+    tainted = run.tainted or any(
+        letters[one].letter.authority.tainted for one in event.letter_ids if one in letters
+    )
+    joined = replace(run, letter_ids=(*run.letter_ids, *event.letter_ids), tainted=tainted)
+    return replace(state, letters=letters, runs=having(state.runs, run.run_id, joined))
+
+
+def run_ended(
+    state: SessionState, event: ev.RunFinished | ev.RunInterrupted, at_ms: int
+) -> SessionState:
+    """A run is over; its letters are consumed, kept for a retry, or wait for a successor."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    runs = without(state.runs, event.run_id)
+    if isinstance(event, ev.RunInterrupted):
+        after = replace(state, runs=runs, interrupted=having(state.interrupted, event.run_id, run))
+        return _phase(after, event.agent, "run_completed", at_ms, run_id=None)
+    after = close(replace(state, runs=runs), event.letter_ids, "consumed", None)
+    if event.retry_at_ms is not None:
+        after = _release(after, run.letter_ids)
+    agent = after.agents[event.agent]
+    failed = event.outcome == "failed"
+    after = _phase(
+        after,
+        event.agent,
+        "run_failed" if failed else "run_completed",
+        at_ms,
+        run_id=None,
+        retry_at_ms=event.retry_at_ms,
+        last_error=event.reason if failed else agent.last_error,
+        last_error_ms=at_ms if failed else agent.last_error_ms,
+        errors_in_a_row=agent.errors_in_a_row + 1 if failed else 0,
+    )
+    host = after.host_turn
+    if host is None or host.agent != event.agent or event.outcome == "aborted":
+        return after
+    return replace(
+        after,
+        host_turn=replace(
+            host,
+            message_id=event.message_id,
+            answer=event.answer,
+            citations=event.citations,
+            unverified_citations=event.unverified_citations,
+            failed=failed,
+        ),
+    )
+
+
+def _release(state: SessionState, ids: tuple[LetterId, ...]) -> SessionState:
+    letters = {
+        key: replace(one, receipt="queued", run_id=None) if key in ids else one
+        for key, one in state.letters.items()
+    }
+    return replace(state, letters=letters)
+
+
+def text(state: SessionState, event: ev.TextStarted | ev.TextFinished, seq: int) -> SessionState:
+    """A text opened or closed."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    texts = (
+        having(run.texts, event.message_id, (seq, event.kind))
+        if isinstance(event, ev.TextStarted)
+        else without(run.texts, event.message_id)
+    )
+    return replace(state, runs=having(state.runs, run.run_id, replace(run, texts=texts)))
+
+
+def replied(state: SessionState, event: ev.ModelReplied) -> SessionState:
+    """A model call was paid for."""
+    by_agent = state.usage_by_agent.get(event.agent, NO_USAGE).plus(event.usage)
+    host = state.host_turn
+    run = state.runs.get(event.run_id)
+    roots = state.roots
+    if run is not None:
+        use = roots.get(run.root_id, RootUse())
+        roots = having(roots, run.root_id, replace(use, tokens=use.tokens + event.usage.total))
+    return replace(
+        state,
+        runs=state.runs
+        if run is None
+        else having(state.runs, run.run_id, replace(run, turns=event.turn + 1)),
+        roots=roots,
+        usage=state.usage.plus(event.usage),
+        usage_by_agent=having(state.usage_by_agent, event.agent, by_agent),
+        cost_usd=add_cost(state.cost_usd, event.cost_usd),
+        host_turn=host
+        and replace(
+            host,
+            usage=host.usage.plus(event.usage),
+            cost_usd=add_cost(host.cost_usd, event.cost_usd),
+        ),
+    )
+
+
+def call(
+    state: SessionState, event: ev.ToolPlanned | ev.ToolStarted | ev.ToolFinished, at_ms: int
+) -> SessionState:
+    """A tool call was planned, started or finished."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    if isinstance(event, ev.ToolPlanned):
+        calls = having(run.calls, event.call_id, OpenCall(event.call_id, event.name, event.effect))
+    elif isinstance(event, ev.ToolFinished):
+        calls = without(run.calls, event.call_id)
+    elif event.call_id in run.calls:
+        started = replace(run.calls[event.call_id], started=True, since_ms=at_ms)
+        calls = having(run.calls, event.call_id, started)
+    else:
+        return state
+    return replace(state, runs=having(state.runs, run.run_id, replace(run, calls=calls)))

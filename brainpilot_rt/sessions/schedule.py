@@ -1,0 +1,124 @@
+"""What follows from a state by itself: letters expire, runs start, a host turn ends.
+
+`follow_ups` is applied after every decision, in the same commit, until nothing more follows. So
+enqueueing and scheduling are one step (lesson 1), and "done" is computed from open tasks (D10).
+"""
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import AgentName, RunId
+from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.sessions.moment import Moment
+from brainpilot_rt.sessions.runs import batch, end_of
+from brainpilot_rt.sessions.stamps import chain_stopped, echo_of, terminal
+from brainpilot_rt.sessions.state import AgentState, OpenLetter, RootUse, SessionState
+
+
+def follow_ups(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """The next events that follow without anyone asking; empty when nothing does."""
+    return (
+        _expired(state, moment)
+        or _chains(state, moment)
+        or _next_run(state, moment)
+        or _host_turn(state)
+    )
+
+
+def due_ms(state: SessionState) -> int | None:
+    """When time alone will change something: the earliest retry or expiry."""
+    times = [one.retry_at_ms for one in state.agents.values() if one.retry_at_ms is not None]
+    times += [
+        one.accepted_ms + int(one.letter.ttl_s * 1000)
+        for one in state.letters.values()
+        if one.letter.ttl_s is not None and one.receipt == "queued"
+    ]
+    return min(times, default=None)
+
+
+def _expired(state: SessionState, moment: Moment) -> list[ev.Event]:
+    for one in state.letters.values():
+        ttl = one.letter.ttl_s
+        if (
+            ttl is not None
+            and one.receipt == "queued"
+            and one.accepted_ms > 0
+            and moment.now_ms >= one.accepted_ms + int(ttl * 1000)
+        ):
+            return [
+                ev.LetterExpired(letter_id=one.letter.id),
+                *_bounce(state, one, moment, "its letter expired unread"),
+            ]
+    return []
+
+
+def _bounce(state: SessionState, one: OpenLetter, moment: Moment, why: str) -> list[ev.Event]:
+    task_id = one.letter.task_id
+    task = state.tasks.get(task_id) if task_id is not None else None
+    if task is None or task.letter_id != one.letter.id:
+        return []
+    return terminal(state, task, moment, "failed", f"Task {task.task_id} was not done: {why}.")
+
+
+def _chains(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """Letters of a stopped chain die instead of starting runs; so the stop is final and loud."""
+    for one in state.letters.values():
+        if one.receipt != "queued" or not one.wakes:
+            continue
+        use = state.roots.get(one.letter.root_id, RootUse())
+        over = use.runs >= moment.limits.root_runs_max
+        if over and not use.stopped:
+            return [chain_stopped(one.letter.root_id, f"{moment.limits.root_runs_max} runs")]
+        holder = state.agents.get(one.letter.to)
+        if use.stopped and one.letter.hop > 0 and holder is not None and holder.kind == "managed":
+            return [
+                ev.LetterDied(letter_id=one.letter.id, reason="chain_stopped"),
+                *_bounce(state, one, moment, "its chain of letters was stopped"),
+            ]
+    return []
+
+
+def runnable(state: SessionState, agent: AgentState, moment: Moment) -> bool:
+    """May this agent start a run now (capacity aside)?"""
+    waiting = agent.retry_at_ms is not None and moment.now_ms < agent.retry_at_ms
+    return (
+        agent.kind == "managed"
+        and agent.phase in (AgentPhase.IDLE, AgentPhase.ERROR)
+        and not agent.paused
+        and not waiting
+        and any(one.wakes for one in state.queued_for(agent.name))
+    )
+
+
+def _next_run(state: SessionState, moment: Moment) -> list[ev.Event]:
+    limit = moment.limits.runs_concurrent_max
+    if limit > 0 and len(state.runs) >= limit:
+        return []
+    for agent in state.agents.values():
+        if runnable(state, agent, moment):
+            return [_start(state, agent.name, moment)]
+    return []
+
+
+def _start(state: SessionState, name: AgentName, moment: Moment) -> ev.RunStarted:
+    taken = batch(state.queued_for(name), moment)
+    first = state.letters[taken[0]]
+    host = state.host_turn
+    return ev.RunStarted(
+        run_id=RunId("run_" + moment.new_id()),
+        agent=name,
+        letter_ids=taken,
+        root_id=first.letter.root_id,
+        host_run_id=host.host_run_id if host else None,
+        attempt=first.attempts + 1,
+        echo=echo_of(state, taken, host.host_run_id if host else None),
+    )
+
+
+def _host_turn(state: SessionState) -> list[ev.Event]:
+    host = state.host_turn
+    if host is None or host.runs == 0 or state.tasks or state.interrupted:
+        return []
+    agent = state.agents[host.agent]
+    at_work = agent.phase is AgentPhase.RUNNING or agent.retry_at_ms is not None
+    if at_work or any(one.wakes for one in state.queued_for(host.agent)):
+        return []
+    return [end_of(state, "failed" if host.failed else "completed")]

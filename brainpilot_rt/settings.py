@@ -1,0 +1,282 @@
+"""Settings: one frozen tree, and the only place that reads the environment or TOML.
+
+Precedence: arguments of the command > environment > `config.toml` in the data directory > default.
+An unknown key in the file is a warning with "did you mean" (kept in `Settings.warnings`, shown by
+`doctor`); an invalid value is `BadSettings` with one clear line, exit code 2.
+
+A constructor takes its group, never the whole tree. The unit stands in the name of every number.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from brainpilot_rt.domain.errors import RuntimeFault
+
+
+class BadSettings(RuntimeFault):
+    """A setting has an invalid value; the message names it and says what is allowed."""
+
+    code = "bad_settings"
+
+
+class Group(BaseModel):
+    """Base of the groups: frozen, closed, documented field by field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class HttpSettings(Group):
+    """The listener."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback must be asked for."""
+    port: int = Field(default=8081, ge=0, le=65535)
+    """0: any free port."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further exact `host:port` values the Host header may have (a proxy's name)."""
+    body_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """Largest JSON body; uploads have their own limit."""
+    upload_bytes_max: int = Field(default=1024 * 1024 * 1024, ge=0)
+    """Largest uploaded file, decoded (BrainPilot: 1 GiB)."""
+    streams_max: int = Field(default=512, ge=1)
+    """Open SSE streams."""
+    ring_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096)
+    """Live frames kept per session and wire."""
+    lag_bytes_max: int = Field(default=2 * 1024 * 1024, ge=4096)
+    """A reader further behind than this is disconnected; it resumes from the log."""
+    heartbeat_s: float = Field(default=15.0, gt=0)
+    """Seconds between comment heartbeats on every stream."""
+    state_heartbeat_s: float = Field(default=10.0, gt=0)
+    """Seconds of silence after which a parsable heartbeat event is sent."""
+
+
+class SessionLimits(Group):
+    """Caps the authority decides by. Counts, never a clock on a turn."""
+
+    runs_concurrent_max: int = 4
+    """Runs of one session at the same time; 0 or less: no cap (`BP_MAX_CONCURRENT_AGENTS`)."""
+    letters_batch_max: int = Field(default=8, ge=1)
+    """Letters one run takes at once."""
+    letters_batch_chars_max: int = Field(default=24_000, ge=1)
+    """Characters of those letters; the first is always taken."""
+    mailbox_depth_max: int = Field(default=1000, ge=1)
+    """Unread letters per agent before new work is refused. Results always fit."""
+    root_hops_max: int = Field(default=24, ge=1)
+    """Hops of one causal chain."""
+    root_letters_max: int = Field(default=400, ge=1)
+    """Letters of one causal chain."""
+    root_runs_max: int = Field(default=400, ge=1)
+    """Runs of one causal chain."""
+    attempts_max: int = Field(default=3, ge=1)
+    """Attempts at the same letters after failures or crashes that made no progress."""
+    agents_max: int = Field(default=32, ge=2)
+    """Living agents of a session."""
+    questions_max: int = Field(default=8, ge=1)
+    """Open questions of a session."""
+
+
+class MailSettings(Group):
+    """Mailbox directories."""
+
+    rescan_s: float = Field(default=5.0, gt=0, le=10)
+    """Full sweep of every `new/`; the watcher is only a hint."""
+    watch: bool = True
+    """False: sweep only (network file systems)."""
+    letter_bytes_max: int = Field(default=256 * 1024, ge=1024)
+    """Largest letter file that is read."""
+    done_max: int = Field(default=2000, ge=0)
+    """Consumed letters kept per agent in `done/`."""
+
+
+class AgentSettings(Group):
+    """Runs and their conversations."""
+
+    max_turns: int | None = None
+    """Model calls per run; None: no limit."""
+    context_chars_max: int = Field(default=400_000, ge=4000)
+    """Characters of conversation given to a model (about four per token)."""
+    tool_result_tokens_max: int = Field(default=64_000, ge=0)
+    """Tool results longer than this are cut, the whole text goes to a file; 0: never cut."""
+    tools_parallel_max: int = Field(default=8, ge=1)
+    """Tool calls of one turn at the same time."""
+    stall_notice_s: float = Field(default=60.0, gt=0)
+    """Seconds of silence of a model after which an advisory event says so. It ends nothing."""
+    shell: Literal["sandbox", "ask", "off", "unsandboxed"] = "sandbox"
+    """`sandbox`: bash only inside bubblewrap; `ask`: ask the user each time where it is missing."""
+    conversations_max: int = Field(default=64, ge=1)
+    """Conversations kept in memory; the rest are read from the log again when needed."""
+
+
+class ModelSettings(Group):
+    """Where models come from, as the environment says it."""
+
+    openai_api_key: SecretStr | None = None
+    """`OPENAI_API_KEY`."""
+    openai_base_url: str | None = None
+    """`OPENAI_BASE_URL`."""
+    openai_model: str | None = None
+    """`OPENAI_MODEL`."""
+    anthropic_api_key: SecretStr | None = None
+    """`ANTHROPIC_API_KEY`."""
+    anthropic_base_url: str | None = None
+    """`ANTHROPIC_BASE_URL`."""
+    anthropic_model: str | None = None
+    """`ANTHROPIC_MODEL`."""
+    anthropic_max_tokens: int | None = None
+    """`ANTHROPIC_MAX_TOKENS`."""
+    ollama_host: str | None = None
+    """`OLLAMA_HOST`."""
+    ollama_probe: bool = True
+    """Look for a local Ollama at start when nothing else is configured."""
+    offline: bool = False
+    """`BP_OFFLINE=1`: use the built-in offline model whatever is configured."""
+    mock: bool = False
+    """`BP_MOCK=1`: BrainPilot's mock model."""
+
+
+class Settings(Group):
+    """The whole tree."""
+
+    data_dir: Path
+    """Log, token, lock, workspaces; 0700."""
+    mailbox_dir: Path
+    """Root of the mailbox directories; 0700."""
+    mem_limit_mb: int | None = None
+    """`BP_MEM_LIMIT_MB`: refuse new messages at 85 % of this resident size."""
+    failpoints: str = ""
+    """`FAILPOINTS`: named places where a test kills, fails or delays the daemon."""
+    http: HttpSettings = HttpSettings()
+    """The listener."""
+    sessions: SessionLimits = SessionLimits()
+    """Caps of a session."""
+    mail: MailSettings = MailSettings()
+    """Mailboxes."""
+    agents: AgentSettings = AgentSettings()
+    """Runs."""
+    models: ModelSettings = ModelSettings()
+    """Models."""
+    environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    """The environment as it was, for `apiKeyEnv` of provider profiles and child allow-lists."""
+    warnings: tuple[str, ...] = ()
+    """What was odd but not wrong; shown by `doctor` and at start."""
+
+
+_ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
+    "BP_RUNTIME_PORT": ("http", "port"),
+    "PORT": ("http", "port"),
+    "BP_HOST": ("http", "host"),
+    "BP_UPLOAD_MAX_BYTES": ("http", "upload_bytes_max"),
+    "BP_MAX_CONCURRENT_AGENTS": ("sessions", "runs_concurrent_max"),
+    "BP_MAX_TOOL_RESULT_TOKENS": ("agents", "tool_result_tokens_max"),
+    "BP_MEM_LIMIT_MB": ("", "mem_limit_mb"),
+    "BP_SHELL": ("agents", "shell"),
+    "BP_OFFLINE": ("models", "offline"),
+    "BP_MOCK": ("models", "mock"),
+    "FAILPOINTS": ("", "failpoints"),
+    "OPENAI_API_KEY": ("models", "openai_api_key"),
+    "OPENAI_BASE_URL": ("models", "openai_base_url"),
+    "OPENAI_MODEL": ("models", "openai_model"),
+    "ANTHROPIC_API_KEY": ("models", "anthropic_api_key"),
+    "ANTHROPIC_BASE_URL": ("models", "anthropic_base_url"),
+    "ANTHROPIC_MODEL": ("models", "anthropic_model"),
+    "ANTHROPIC_MAX_TOKENS": ("models", "anthropic_max_tokens"),
+    "OLLAMA_HOST": ("models", "ollama_host"),
+}
+"""Environment variable -> (group, field); a later one wins (`PORT` over `BP_RUNTIME_PORT`)."""
+
+_GROUPS: Final[dict[str, type[Group]]] = {
+    "http": HttpSettings,
+    "sessions": SessionLimits,
+    "mail": MailSettings,
+    "agents": AgentSettings,
+    "models": ModelSettings,
+}
+_TOP: Final = ("mem_limit_mb",)
+
+
+def load(
+    env: Mapping[str, str] | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    mailbox_dir: str | Path | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> Settings:
+    """Read every source once. Raises `BadSettings`."""
+    env = dict(os.environ) if env is None else env
+    base = _data_dir(env, data_dir)
+    tree, warnings = _from_file(base / "config.toml")
+    for name, (group, field) in _ENVIRONMENT.items():
+        if env.get(name):
+            (tree.setdefault(group, {}) if group else tree)[field] = env[name]
+    for field, value in (("host", host), ("port", port)):
+        if value is not None:
+            tree.setdefault("http", {})[field] = value
+    mail = mailbox_dir or env.get("BP_MAILBOX_DIR") or base / "mailbox"
+    try:
+        return Settings.model_validate(
+            {
+                **tree,
+                "data_dir": base,
+                "mailbox_dir": Path(mail).expanduser().absolute(),
+                "environment": dict(env),
+                "warnings": warnings,
+            }
+        )
+    except ValidationError as error:
+        raise BadSettings(_say(error)) from None
+
+
+def _data_dir(env: Mapping[str, str], given: str | Path | None) -> Path:
+    chosen = given or env.get("BP_DATA_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(platformdirs.user_data_dir("brainpilot-rt", appauthor=False))
+
+
+def _from_file(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}, ()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSettings(f"{path}: {error}") from None
+    tree: dict[str, Any] = {}
+    warnings: list[str] = []
+    for key, value in raw.items():
+        group = _GROUPS.get(key)
+        if group is not None and isinstance(value, dict):
+            known: dict[str, Any] = {}
+            given = cast("dict[str, Any]", value)
+            for name, one in given.items():
+                if name in group.model_fields:
+                    known[name] = one
+                else:
+                    warnings.append(_unknown(path, f"{key}.{name}", list(group.model_fields), name))
+            tree[key] = known
+        elif key in _TOP:
+            tree[key] = value
+        else:
+            warnings.append(_unknown(path, key, [*_GROUPS, *_TOP], key))
+    return tree, tuple(warnings)
+
+
+def _unknown(path: Path, shown: str, known: list[str], name: str) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{path.name}: unknown key {shown!r}{hint}"
+
+
+def _say(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    names = [name for name, (group, field) in _ENVIRONMENT.items() if where == f"{group}.{field}"]
+    shown = f"{where} ({', '.join(names)})" if names else where
+    return f"setting {shown}: {first['msg']}"
