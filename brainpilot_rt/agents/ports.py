@@ -37,8 +37,8 @@ class RunResult:
 
     outcome: Literal["completed", "failed"]
     reason: str = ""
-    """Completed: empty, or what was unusual (`max_turns`, `length`, `refusal`, `empty_reply`).
-    Failed: a sentence for a person."""
+    """Completed: empty, or what was unusual (`max_turns`, `length`, `refusal`, `empty_reply`: the
+    last reply had no text). Failed: a sentence for a person."""
     error_code: str | None = None
     """Of a failure: a stable word for programs (`provider_fatal`, `output_length`, ...)."""
     retryable: bool = False
@@ -49,6 +49,7 @@ class RunResult:
     """The text that is the answer. None: no text, or it was said before this run was resumed
     (`Conversation.last_text_id` knows it then)."""
     answer: str = ""
+    """The last text the run said."""
     turns: int
     """Model calls of this run that got a reply, those before a resume included."""
     closing: tuple[Event, ...] = ()
@@ -78,6 +79,27 @@ class Emit(Protocol):
         ...
 
 
+class CallTools(Protocol):
+    """Executes calls."""
+
+    def __call__(
+        self,
+        calls: tuple[ToolCall, ...],
+        turn: int,
+        preceding: tuple[Event, ...],
+        *,
+        resumed: bool,
+    ) -> Awaitable[list[ToolResult]]:
+        """Commit `preceding` with `tool_planned` and `tool_started`, execute in parallel, commit
+        each `tool_finished`.
+
+        Returns exactly one result per call, in call order; a failing tool is a result, never an
+        exception. `resumed`: the calls were planned before a crash, so each is repeated or not by
+        its effect class (D7); `preceding` is empty then.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnPorts:
     """The world as the turn loop sees it."""
@@ -90,18 +112,14 @@ class TurnPorts:
 
     show: Callable[[MessageId, int, int, str, Literal["text", "reasoning"]], None]
     """`show(message_id, index, offset, text, kind)`: a live chunk of an open text. `index` counts
-    the chunks of the text from 0, `offset` the characters before this one. Never blocks or fails."""
+    the chunks of the text from 0, `offset` the characters before this one. Never blocks or raises.
+    """
 
     offer: Callable[[tuple[str, ...]], tuple[ToolSpec, ...]]
     """Of the tools the definition names, those this agent may use at this moment, in that order."""
 
-    call_tools: Callable[
-        [tuple[ToolCall, ...], int, tuple[Event, ...], bool], Awaitable[list[ToolResult]]
-    ]
-    """`call_tools(calls, turn, preceding, resumed)`: commits `preceding` with `tool_planned` and
-    `tool_started`, executes in parallel, commits each `tool_finished`. Returns exactly one result
-    per call, in call order; a failing tool is a result, never an exception. `resumed`: the calls
-    were planned before a crash, so each is repeated or not by its effect class (D7)."""
+    call_tools: CallTools
+    """Gate and execute the calls of one reply."""
 
     boundary: Callable[[int, tuple[Event, ...]], Awaitable[tuple[UserMessage, ...]]]
     """`boundary(turn, preceding)`: letters that arrived meanwhile, rendered, to be read by turn

@@ -1,0 +1,106 @@
+"""The texts of one reply on their way out: announced durably, shown live, closed once.
+
+The model is never made to wait for a commit. The announcement of a text runs beside the stream;
+what is heard meanwhile is shown as one chunk when it is durable.
+"""
+
+import asyncio
+import logging
+
+from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
+from brainpilot_rt.agents.reply import GrowingText
+from brainpilot_rt.aiokit.tasks import finish_shielded, spawn
+from brainpilot_rt.domain.errors import RuntimeFault
+from brainpilot_rt.domain.events import TextFinished, TextStarted
+from brainpilot_rt.domain.ids import MessageId
+from brainpilot_rt.domain.model_calls import ReasoningDelta, TextDelta
+
+_log = logging.getLogger(__name__)
+
+
+class Speech:
+    """Says the texts of one model call. Ends with `settle` and `finished`, or with `abort`."""
+
+    def __init__(self, ports: TurnPorts, identity: RunIdentity, turn: int) -> None:
+        self._ports = ports
+        self._identity = identity
+        self._turn = turn
+        self._texts: list[GrowingText] = []
+        self._announcements: list[asyncio.Task[None]] = []
+
+    def hear(self, delta: TextDelta | ReasoningDelta) -> None:
+        """Take a piece; raises what the announcement of its text failed with."""
+        if not delta.text:
+            return
+        text = self._texts[-1] if self._texts else None
+        if text is None or (text.kind, text.part) != (delta.type, delta.index):
+            text = self._begin(delta)
+        elif self._announcements[-1].done():
+            self._announcements[-1].result()
+        text.pending.append(delta.text)
+        self._show(text)
+
+    async def settle(self) -> None:
+        """Wait until every text is announced and everything heard is shown."""
+        for announcement in self._announcements:
+            await announcement
+
+    def finished(self) -> tuple[TextFinished, ...]:
+        """The closing facts of all texts, after `settle`."""
+        return self._close(aborted=False)
+
+    async def abort(self) -> None:
+        """Close every announced text as cut, also while the caller is being cancelled.
+
+        A log that refuses leaves the texts to recovery: the reason for the abort matters more.
+        """
+        try:
+            await finish_shielded(self._abort())
+        except RuntimeFault:
+            _log.exception("texts of run %s stay open", self._identity.run_id)
+
+    @property
+    def answer_id(self) -> MessageId | None:
+        """The message id of the last text that is not reasoning."""
+        texts = [text.message_id for text in self._texts if text.kind == "text"]
+        return texts[-1] if texts else None
+
+    def _begin(self, delta: TextDelta | ReasoningDelta) -> GrowingText:
+        text = GrowingText(self._ports.new_message_id(), delta.type, delta.index)
+        self._texts.append(text)
+        name = f"announce {text.message_id}"
+        # A crash is raised to the run by `hear` or `settle`.
+        task = spawn(self._announce(text), name=name, on_crash=lambda _name, _cause: None)
+        self._announcements.append(task)
+        return text
+
+    async def _announce(self, text: GrowingText) -> None:
+        [recorded] = await self._ports.emit(
+            TextStarted(
+                run_id=self._identity.run_id,
+                agent=self._identity.agent,
+                turn=self._turn,
+                message_id=text.message_id,
+                kind=text.kind,
+            )
+        )
+        text.started_seq = recorded.seq
+        self._show(text)
+
+    def _show(self, text: GrowingText) -> None:
+        if (piece := text.take()) is not None:
+            self._ports.show(text.message_id, *piece, text.kind)
+
+    def _close(self, *, aborted: bool) -> tuple[TextFinished, ...]:
+        run_id, agent = self._identity.run_id, self._identity.agent
+        return tuple(
+            text.finished(run_id, agent, aborted=aborted)
+            for text in self._texts
+            if text.started_seq is not None
+        )
+
+    async def _abort(self) -> None:
+        if self._announcements:
+            await asyncio.wait(self._announcements)
+        if closing := self._close(aborted=True):
+            await self._ports.emit(*closing)
