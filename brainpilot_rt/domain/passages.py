@@ -1,4 +1,4 @@
-"""Passages: the pieces of a document that retrieval finds, kept to their lines so they can be cited."""
+"""Passages: pieces of a document that retrieval finds, with their lines so they can be cited."""
 
 from brainpilot_rt.domain.values import Value
 

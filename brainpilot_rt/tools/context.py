@@ -1,0 +1,74 @@
+"""What a tool may touch: the identity of the call, the work tree, and ports to the authority.
+
+A tool has no other way to act. Who is asking (`session`, `agent`, `run_id`, `call_id`) is set by
+the run that produced the call and never by text a model wrote (reliability.md S10). The ports of
+a context belong to one call: ids of what they create derive from the call id, so that running an
+idempotent call again does nothing twice (D7).
+
+Ports raise `CommandRejected` when the authority refuses; its message is shown to the model.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from brainpilot_rt.aiokit.sources import Clock
+from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId, TaskId
+from brainpilot_rt.domain.letters import LetterKind
+from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.trace import TraceNode
+from brainpilot_rt.workspace.files import Workspace
+
+
+class TraceRules(Protocol):
+    """How nodes of the reasoning graph are chained; the module `brainpilot_rt.trace.graph` is one.
+
+    `nodes` are all nodes in the order of their creation.
+    """
+
+    def place(
+        self, nodes: Sequence[TraceNode], node: TraceNode, parent_id: str | None
+    ) -> TraceNode:
+        """The node with its first edge; NotFound for an unknown parent."""
+        ...
+
+    def relate(
+        self, nodes: Sequence[TraceNode], from_id: str, to_id: str, explanation: str
+    ) -> TraceNode:
+        """The child node with the new edge; NotFound or Conflict when there can be none."""
+        ...
+
+    def trace_graph(
+        self, session: SessionId, created_at: str, nodes: Sequence[TraceNode]
+    ) -> dict[str, Any]:
+        """The graph as JSON."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolContext:
+    """Handed to a tool with its arguments, once per call."""
+
+    session: SessionId
+    agent: AgentName
+    role: str
+    run_id: RunId
+    call_id: CallId
+    workspace: Workspace
+    clock: Clock
+    trace_rules: TraceRules
+
+    send: Callable[[AgentName, str, LetterKind | None, TaskId | None], Awaitable[str]]
+    """Send a letter (to, content, kind, task); returns the receipt in words, for the model."""
+    ask: Callable[[str, tuple[str, ...], bool], Awaitable[str]]
+    """Ask the user (question, options, allow free text); waits for as long as it takes."""
+    create_agent: Callable[[AgentName], Awaitable[str]]
+    """Create or revive an agent; returns what happened, in words."""
+    destroy_agent: Callable[[AgentName], Awaitable[str]]
+    """Stop an agent for good; returns what happened, in words."""
+    save_trace: Callable[[Literal["created", "updated"], TraceNode], Awaitable[None]]
+    """Commit a node as it is now."""
+    trace_nodes: Callable[[], Sequence[TraceNode]]
+    """All nodes of the session, in the order of their creation."""
+    search: Callable[[str, int], Awaitable[list[Passage]]]
+    """Passages of the work tree for a query, best first (query, how many)."""

@@ -1,0 +1,368 @@
+"""Runs the tool calls of one turn: prepare, gate, execute, finalize - one result for every call.
+
+Consecutive calls that may run beside each other form a wave and run concurrently, bounded; a tool
+marked `sequential` is a wave of its own. Results come back in call order, whatever the order in
+which calls ended. One failure never cancels the others. Anything a tool raises becomes a result
+that tells the model what happened; only the ports of the runner may fail the run.
+
+Order that matters (the effect ledger, D7): `started` has returned before anything of a wave runs,
+and `finished` has returned before its result counts. Both are carried to their end even when the
+run is cancelled meanwhile, so that the ledger never says less than what happened.
+
+A cancelled run cancels its calls, waits until each has really exited, records an `interrupted`
+result for every call that has none, and raises the cancellation. `interrupt` does the same to one
+call and lets the run go on.
+
+Relied upon: the call ids of a batch differ from each other (the model adapters see to it).
+"""
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from brainpilot_rt.aiokit.sources import Clock
+from brainpilot_rt.aiokit.tasks import finish_shielded
+from brainpilot_rt.domain.errors import RuntimeFault
+from brainpilot_rt.domain.ids import CallId
+from brainpilot_rt.domain.messages import ToolCall
+from brainpilot_rt.domain.tools import ToolResult
+from brainpilot_rt.tools.context import ToolContext
+from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput
+from brainpilot_rt.tools.truncation import bounded
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The call may run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The call may not run; `reason` is shown to the model."""
+
+    reason: str
+
+
+Verdict: TypeAlias = Allow | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """How a call ended. `reason` is set for an interruption that was asked for."""
+
+    result: ToolResult
+    duration_ms: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCall:
+    """A call that is executing now."""
+
+    call_id: CallId
+    name: str
+    started_ms: int
+    """Wall clock, milliseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerPorts:
+    """What the runner needs of its owner."""
+
+    context: Callable[[ToolCall], ToolContext]
+    """The context of one call."""
+    gate: Callable[[ToolCall, Tool], Awaitable[Verdict]]
+    """May this call run? Asked after its arguments were found to be well formed."""
+    started: Callable[[tuple[ToolCall, ...]], Awaitable[None]]
+    """Make durable that these are about to run. Awaited once before each wave, also with no calls
+    (all were refused): so always once before the first `finished`, the place for one commit that
+    holds what precedes the calls."""
+    finished: Callable[[CallOutcome], Awaitable[None]]
+    """Make durable how a call ended; once for every call, refused ones included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerLimits:
+    """Bounds of one runner."""
+
+    parallel_max: int = 8
+    """Calls that execute at the same time."""
+    result_tokens_max: int = 64_000
+    """Estimated tokens of one result (setting BP_MAX_TOOL_RESULT_TOKENS); 0 = no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that is well formed."""
+
+    call: ToolCall
+    tool: Tool
+    arguments: Arguments
+
+
+@dataclass(slots=True)
+class _Live:
+    prepared: Prepared
+    started_ms: int = 0
+    task: asyncio.Task[Any] | None = None
+    """Set while the tool executes and may be cancelled."""
+    interrupted: str | None = None
+    """The reason, once somebody asked for its end."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+# --- the four steps -------------------------------------------------------------------------
+
+
+def prepare(registry: Registry, call: ToolCall) -> Prepared | ToolResult:
+    """Look the tool up and check the arguments; a refusal says how to mend the call."""
+    found = registry.get(call.name)
+    if found is None:
+        near = difflib.get_close_matches(call.name, [one.name for one in registry], n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        names = ", ".join(one.name for one in registry) or "none"
+        return _refused(call, f"There is no tool {call.name!r}.{hint} Available: {names}.")
+    if call.arguments is None:
+        return _refused(
+            call,
+            f"The arguments are not one JSON object (they begin {call.raw_arguments[:120]!r} and "
+            f"end {call.raw_arguments[-60:]!r}). Call {call.name} again with a complete object; "
+            "if it was cut off by the output limit, split the work into smaller calls.",
+        )
+    try:
+        return Prepared(call, found, found.arguments.model_validate(call.arguments))
+    except ValidationError as invalid:
+        return _refused(call, _what_is_wrong(found, invalid))
+
+
+async def gate(ports: RunnerPorts, prepared: Prepared) -> Prepared | ToolResult:
+    """Ask whether the call may run."""
+    verdict = await ports.gate(prepared.call, prepared.tool)
+    match verdict:
+        case Allow():
+            return prepared
+        case Refuse(reason):
+            return _refused(prepared.call, f"Not allowed: {reason}")
+
+
+async def execute(prepared: Prepared, context: ToolContext) -> ToolOutput:
+    """Run the tool; whatever it raises (a cancellation excepted) becomes its output."""
+    try:
+        return await prepared.tool.run(context, prepared.arguments)
+    except RuntimeFault as fault:
+        return ToolOutput(fault.message, failed=True)
+    except OSError as error:
+        # Its text may hold paths of this machine; the model knows logical paths only.
+        return ToolOutput(f"{prepared.tool.name}: {error.strerror or error}", failed=True)
+    except Exception as error:  # noqa: BLE001 - the boundary of a call: the error is its result
+        _log.exception("tool %s failed", prepared.tool.name)
+        return ToolOutput(f"{prepared.tool.name} failed: {type(error).__name__}", failed=True)
+
+
+async def finalize(
+    call: ToolCall, output: ToolOutput, context: ToolContext, tokens_max: int
+) -> ToolResult:
+    """Turn the output into the one result of the call, cut to its budget."""
+    content, path = await bounded(
+        call.name, output.content, output.full_output_path, context, tokens_max
+    )
+    return ToolResult(
+        call_id=call.call_id,
+        name=call.name,
+        content=content,
+        status="failed" if output.failed else "completed",
+        full_output_path=path,
+    )
+
+
+# --- the runner -----------------------------------------------------------------------------
+
+
+class ToolRunner:
+    """Runs the calls of one agent's run. One batch at a time."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        ports: RunnerPorts,
+        *,
+        clock: Clock,
+        limits: RunnerLimits | None = None,
+    ) -> None:
+        """`registry` holds what this agent was offered and nothing else."""
+        self._registry = registry
+        self._ports = ports
+        self._clock = clock
+        self._limits = limits or RunnerLimits()
+        self._slots = asyncio.Semaphore(self._limits.parallel_max)
+        self._live: dict[CallId, _Live] = {}
+
+    @property
+    def running(self) -> tuple[RunningCall, ...]:
+        """The calls that execute now."""
+        return tuple(
+            RunningCall(call_id, live.prepared.call.name, live.started_ms)
+            for call_id, live in self._live.items()
+            if live.task is not None and live.started_ms
+        )
+
+    async def run(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        """Run the calls of one turn; one result each, in call order."""
+        results: dict[CallId, ToolResult] = {}
+        try:
+            for wave in self._waves(calls):
+                await self._run_wave(wave, results)
+        except asyncio.CancelledError:
+            await self._record_unfinished(calls, results)
+            raise
+        finally:
+            self._live.clear()
+        return [results[call.call_id] for call in calls]
+
+    async def interrupt(self, call_id: CallId, reason: str = "user_requested") -> bool:
+        """End one call and return when it has exited; False when it does not run (any more)."""
+        live = self._live.get(call_id)
+        if live is None or live.ended.is_set():
+            return False
+        if live.interrupted is None:
+            live.interrupted = reason
+            if live.task is not None:
+                live.task.cancel()
+        await live.ended.wait()
+        return True
+
+    def _waves(self, calls: Sequence[ToolCall]) -> Iterator[list[ToolCall]]:
+        wave: list[ToolCall] = []
+        for call in calls:
+            found = self._registry.get(call.name)
+            if found is None or not found.spec.sequential:
+                wave.append(call)
+                continue
+            if wave:
+                yield wave
+            yield [call]
+            wave = []
+        if wave:
+            yield wave
+
+    async def _run_wave(self, wave: list[ToolCall], results: dict[CallId, ToolResult]) -> None:
+        admitted: list[Prepared] = []
+        refusals: list[ToolResult] = []
+        for call in wave:
+            step = prepare(self._registry, call)
+            step = await gate(self._ports, step) if isinstance(step, Prepared) else step
+            if isinstance(step, Prepared):
+                admitted.append(step)
+            else:
+                refusals.append(step)
+        for prepared in admitted:
+            self._live[prepared.call.call_id] = _Live(prepared)
+        await finish_shielded(self._ports.started(tuple(one.call for one in admitted)))
+        for refusal in refusals:
+            await self._record(CallOutcome(refusal), results)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for prepared in admitted:
+                    live = self._live[prepared.call.call_id]
+                    name = f"tool {prepared.tool.name} {prepared.call.call_id}"
+                    group.create_task(self._run_one(live, results), name=name)
+        except BaseExceptionGroup as failures:
+            # Only the ports raise in here: the first failure is the run's.
+            raise failures.exceptions[0] from failures
+
+    async def _run_one(self, live: _Live, results: dict[CallId, ToolResult]) -> None:
+        call = live.prepared.call
+        context = self._ports.context(call)
+        began = self._clock.monotonic()
+        try:
+            output = await self._execute(live, context)
+            took_ms = int((self._clock.monotonic() - began) * 1000)
+            await finish_shielded(self._settle(live, output, context, took_ms, results))
+        finally:
+            live.ended.set()
+
+    async def _execute(self, live: _Live, context: ToolContext) -> ToolOutput | None:
+        """The output, or None when the call alone was interrupted."""
+        if live.interrupted:
+            return None
+        task = live.task = asyncio.current_task()
+        assert task is not None
+        try:
+            async with self._slots:
+                live.started_ms = self._clock.now_ms()
+                return await execute(live.prepared, context)
+        except asyncio.CancelledError:
+            if not live.interrupted or task.cancelling() > 1:
+                raise
+            return None
+        finally:
+            live.task = None
+            if live.interrupted:
+                task.uncancel()
+
+    async def _settle(
+        self,
+        live: _Live,
+        output: ToolOutput | None,
+        context: ToolContext,
+        took_ms: int,
+        results: dict[CallId, ToolResult],
+    ) -> None:
+        call = live.prepared.call
+        if output is None:
+            outcome = CallOutcome(_interrupted(call), took_ms, live.interrupted)
+        else:
+            tokens_max = self._limits.result_tokens_max
+            outcome = CallOutcome(await finalize(call, output, context, tokens_max), took_ms)
+        await self._record(outcome, results)
+
+    async def _record(self, outcome: CallOutcome, results: dict[CallId, ToolResult]) -> None:
+        await self._ports.finished(outcome)
+        results[outcome.result.call_id] = outcome.result
+
+    async def _record_unfinished(
+        self, calls: Sequence[ToolCall], results: dict[CallId, ToolResult]
+    ) -> None:
+        """The run is being cancelled: close what is open. What fails here is logged, not raised."""
+        for call in calls:
+            if call.call_id in results:
+                continue
+            try:
+                await finish_shielded(self._record(CallOutcome(_interrupted(call)), results))
+            except asyncio.CancelledError:
+                continue  # asked again; the cancellation is raised when every call is closed
+            except RuntimeFault:
+                _log.exception("could not record the interruption of %s", call.call_id)
+                return
+
+
+# --- results without a run ------------------------------------------------------------------
+
+
+def _refused(call: ToolCall, reason: str) -> ToolResult:
+    return ToolResult(call_id=call.call_id, name=call.name, content=reason, status="refused")
+
+
+def _interrupted(call: ToolCall) -> ToolResult:
+    text = f"{call.name} was stopped before it finished; what it had done by then stays done."
+    return ToolResult(call_id=call.call_id, name=call.name, content=text, status="interrupted")
+
+
+def _what_is_wrong(found: Tool, invalid: ValidationError) -> str:
+    problems = "; ".join(
+        f"`{'.'.join(str(part) for part in error['loc']) or 'arguments'}`: {error['msg']}"
+        for error in invalid.errors(include_url=False, include_input=False)[:8]
+    )
+    fields = found.arguments.model_fields
+    known = ", ".join(name + ("*" if field.is_required() else "") for name, field in fields.items())
+    return (
+        f"The arguments do not fit {found.name}: {problems}. "
+        f"It takes: {known or 'nothing'} (* = required). Call it again with mended arguments."
+    )
