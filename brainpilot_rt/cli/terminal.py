@@ -1,0 +1,77 @@
+"""What reaches the terminal: data on stdout, talk on stderr, and nothing that steers the terminal.
+
+Text of agents, documents and other processes is not trusted: control characters (which move the
+cursor, change the title or answer for the user) and bidirectional overrides (which make text read
+otherwise than it is) are shown as escapes, never sent.
+
+Colour follows the usual rules: `NO_COLOR` wins, then `FORCE_COLOR`, then whether the stream is a
+terminal. Click reads these two variables by the option's declaration, so no module reads the
+environment itself.
+"""
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Final, TextIO
+
+import click
+
+_UNSAFE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+PALETTE: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
+
+
+def clean(text: str) -> str:
+    r"""Make text safe to show: everything that is not plain text becomes `\uNNNN`."""
+    return _UNSAFE.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def clean_line(text: str, width: int = 120) -> str:
+    """Make text safe and one line, cut with an ellipsis when it is longer than `width`."""
+    line = clean(" ".join(text.split()))
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def wants_colour(stream: TextIO, no_color: str | None, force_color: str | None) -> bool:
+    """Decide colour for one stream by the usual rules."""
+    if no_color:
+        return False
+    if force_color:
+        return force_color != "0"
+    return stream.isatty()
+
+
+@dataclass(slots=True)
+class Screen:
+    """Two streams and how they are spoken to. The only place that prints for the live commands."""
+
+    colour: bool = False
+    quiet: bool = False
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+
+    def data(self, line: str) -> None:
+        """Print one line of data."""
+        click.echo(line, file=self.out, color=False)
+
+    def say(self, text: str = "", *, newline: bool = True) -> None:
+        """Print talk, at once; nothing when quiet."""
+        if not self.quiet:
+            click.echo(text, file=self.err, nl=newline, color=self.colour)
+
+    def paint(
+        self, text: str, colour: str | None = None, *, bold: bool = False, dim: bool = False
+    ) -> str:
+        """Style text that is already clean; unchanged where there is no colour."""
+        if not self.colour:
+            return text
+        return click.style(text, fg=colour, bold=bold or None, dim=dim or None)
+
+    def shows_answer(self) -> bool:
+        """True when stdout is the same kind of place as stderr: a person watches both."""
+        return not self.quiet and self.out.isatty() and self.err.isatty()
