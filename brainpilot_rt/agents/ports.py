@@ -90,12 +90,12 @@ class CallTools(Protocol):
         *,
         resumed: bool,
     ) -> Awaitable[list[ToolResult]]:
-        """Commit `preceding` with `tool_planned` and `tool_started`, execute in parallel, commit
-        each `tool_finished`.
+        """Run the calls in parallel; exactly one result per call, in call order.
 
-        Returns exactly one result per call, in call order; a failing tool is a result, never an
-        exception. `resumed`: the calls were planned before a crash, so each is repeated or not by
-        its effect class (D7); `preceding` is empty then.
+        Commits `preceding` together with `tool_planned` and `tool_started`, then each
+        `tool_finished`. A failing tool is a result, never an exception. `resumed`: the calls were
+        planned before a crash, so each is repeated or not by its effect class (D7), and `preceding`
+        is empty.
         """
         ...
 

@@ -42,8 +42,11 @@ class Speech:
 
     async def settle(self) -> None:
         """Wait until every text is announced and everything heard is shown."""
+        # Not awaited one by one: that would hand a cancellation on to the announcement.
+        if self._announcements:
+            await asyncio.wait(self._announcements)
         for announcement in self._announcements:
-            await announcement
+            announcement.result()
 
     def finished(self) -> tuple[TextFinished, ...]:
         """The closing facts of all texts, after `settle`."""

@@ -1,0 +1,153 @@
+"""What one model call reads: a conversation any provider accepts, within a budget. Pure.
+
+Two steps. `repair` makes any history well formed: it opens with a user message, user and assistant
+alternate (results of calls between them), every call has exactly one result right after its reply
+and in call order, nothing is empty. `cut` drops the oldest exchanges until the rest fits; a call is
+never parted from its result, and the latest thing said to the agent is never dropped, however long
+the work on it has become. What was dropped is said in one line.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final, TypeAlias
+
+from brainpilot_rt.context.conversation import interrupted
+from brainpilot_rt.domain.ids import CallId
+from brainpilot_rt.domain.messages import (
+    AssistantMessage,
+    Message,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    ToolResultMessage,
+    UserMessage,
+)
+
+BUDGET_CHARS: Final = 400_000
+"""Characters of conversation, about 100,000 tokens: half of a common context window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A prompt. `left_out` is the number of messages that did not fit."""
+
+    system: str
+    messages: tuple[Message, ...]
+    left_out: int = 0
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A reply and the results of its calls: kept together or dropped together."""
+
+    reply: AssistantMessage
+    results: dict[CallId, ToolResultMessage] = field(
+        default_factory=dict[CallId, ToolResultMessage]
+    )
+
+    def messages(self) -> list[Message]:
+        """The reply, then one result per call in call order."""
+        results = (self.results.get(call.call_id) for call in self.reply.tool_calls)
+        pairs = zip(self.reply.tool_calls, results, strict=True)
+        return [self.reply, *(result or interrupted(call) for call, result in pairs)]
+
+
+_Unit: TypeAlias = UserMessage | _Exchange
+
+
+def assemble(
+    system: str, history: Iterable[Message], *, budget_chars: int = BUDGET_CHARS
+) -> Assembled:
+    """Repair the history and cut it to `budget_chars`.
+
+    The latest user message and the latest exchange are kept even when they alone are over it.
+    """
+    repaired = [_messages(unit) for unit in _repair(history)]
+    kept = _cut(repaired, budget_chars)
+    left_out = sum(map(len, repaired)) - sum(map(len, kept))
+    messages = [message for unit in kept for message in unit]
+    match messages[:1]:
+        case [UserMessage() as first] if left_out:
+            messages[0] = UserMessage(text=f"{_note(left_out)}\n\n{first.text}")
+        case [UserMessage()]:
+            pass
+        case _:
+            messages.insert(0, UserMessage(text=_note(left_out)))
+    return Assembled(system, tuple(messages), left_out)
+
+
+def _note(left_out: int) -> str:
+    if left_out:
+        return f"[{left_out} earlier messages are left out to save space.]"
+    return "[The beginning of this conversation is not available.]"
+
+
+def _repair(history: Iterable[Message]) -> list[_Unit]:
+    """Well-formed units; late results go to their call, strays and repeats are dropped."""
+    units: list[_Unit] = []
+    asked: dict[CallId, _Exchange] = {}
+    for message in history:
+        last = units[-1] if units else None
+        match message:
+            case UserMessage(text=text):
+                if isinstance(last, UserMessage):
+                    units[-1] = UserMessage(text=f"{last.text}\n\n{text}")
+                elif text.strip():
+                    units.append(message)
+            case AssistantMessage():
+                if not message.text.strip() and not message.tool_calls:
+                    continue
+                exchange = _Exchange(message)
+                if isinstance(last, _Exchange) and not last.reply.tool_calls:
+                    exchange = _Exchange(AssistantMessage(parts=last.reply.parts + message.parts))
+                    units.pop()
+                units.append(exchange)
+                asked |= dict.fromkeys((call.call_id for call in message.tool_calls), exchange)
+            case ToolResultMessage(call_id=call_id):
+                if call_id in asked:
+                    asked[call_id].results.setdefault(call_id, message)
+    return units
+
+
+def _messages(unit: _Unit) -> list[Message]:
+    return unit.messages() if isinstance(unit, _Exchange) else [unit]
+
+
+def _cut(units: Sequence[list[Message]], budget: int) -> Sequence[list[Message]]:
+    """The longest part from a user message to the end that fits.
+
+    When even the part from the latest user message is too long: that message, and as many of the
+    latest exchanges as fit, at least one.
+    """
+    before = [0, *accumulate(sum(map(_size, unit)) for unit in units)]
+    starts = [index for index, unit in enumerate(units) if isinstance(unit[0], UserMessage)]
+    for start in starts:
+        if before[-1] - before[start] <= budget:
+            return units[start:]
+    after = starts[-1] + 1 if starts else 0
+    request = units[max(after - 1, 0) : after]
+    room = budget - sum(_size(message) for unit in request for message in unit)
+    first = max(after, len(units) - 1)
+    while first > after and before[-1] - before[first - 1] <= room:
+        first -= 1
+    return [*request, *units[first:]]
+
+
+def _size(message: Message) -> int:
+    """Characters a provider is sent for a message, near enough."""
+    match message:
+        case UserMessage(text=text):
+            return len(text)
+        case ToolResultMessage(content=content):
+            return len(content)
+        case AssistantMessage(parts=parts):
+            return sum(map(_part_size, parts))
+
+
+def _part_size(part: TextPart | ReasoningPart | ToolCall) -> int:
+    match part:
+        case ToolCall():
+            return len(part.name) + len(part.raw_arguments or str(part.arguments))
+        case TextPart() | ReasoningPart():
+            return len(part.text)
