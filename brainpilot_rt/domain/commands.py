@@ -169,6 +169,8 @@ class JoinLetters(Value):
     type: Literal["join_letters"] = "join_letters"
     run_id: RunId
     turn: int
+    preceding: tuple[Event, ...] = ()
+    """Facts of the run that belong before this in the same commit."""
 
 
 class RemindTasks(Value):
@@ -176,6 +178,8 @@ class RemindTasks(Value):
 
     type: Literal["remind_tasks"] = "remind_tasks"
     run_id: RunId
+    preceding: tuple[Event, ...] = ()
+    """Facts of the run that belong before this in the same commit."""
 
 
 class FinishRun(Value):

@@ -20,6 +20,7 @@ from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.sessions.decide import decide
 from brainpilot_rt.sessions.evolve import evolve
+from brainpilot_rt.sessions.fence import admit
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
 from brainpilot_rt.sessions.schedule import follow_ups
@@ -105,8 +106,9 @@ class SessionManager:
         return await finish_shielded(self._append(slot, events, moment, answer))
 
     async def record(self, session: SessionId, *events: Event) -> list[Recorded]:
-        """Append facts our own workers report. Returns once they are durable."""
+        """Append facts our own workers report; `Conflict(fenced)` from a run that has ended."""
         slot = await self._slot(session)
+        admit(slot.pending, events)
         return await finish_shielded(self._append(slot, list(events), self.moment(), None))
 
     async def amend(

@@ -8,7 +8,7 @@ tasks) or its letters are kept for a retry.
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict, Forbidden, NotFound
-from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, LetterId
+from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, LetterId, RunId
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.stamps import create, echo_of, terminal
@@ -38,19 +38,18 @@ def batch(letters: list[OpenLetter], moment: Moment) -> tuple[LetterId, ...]:
 def join(state: SessionState, command: cmd.JoinLetters, moment: Moment) -> list[ev.Event]:
     """At a turn boundary the letters that arrived meanwhile join the run."""
     run = fenced(state, command.run_id)
-    if state.agents[run.agent].paused:
-        return []
     taken = batch(state.queued_for(run.agent), moment)
-    if not taken:
-        return []
+    if not taken or state.agents[run.agent].paused:
+        return list(command.preceding)
     return [
+        *command.preceding,
         ev.LettersJoined(
             run_id=run.run_id,
             agent=run.agent,
             letter_ids=taken,
             turn=command.turn,
             echo=echo_of(state, taken, run.host_run_id),
-        )
+        ),
     ]
 
 
@@ -74,8 +73,13 @@ def waits(state: SessionState, agent: AgentName) -> bool:
 def remind(state: SessionState, command: cmd.RemindTasks) -> list[ev.Event]:
     """One reminder per held task, once."""
     run = fenced(state, command.run_id)
-    if waits(state, run.agent):
-        return []
+    return [
+        *command.preceding,
+        *([] if waits(state, run.agent) else _reminders(state, run)),
+    ]
+
+
+def _reminders(state: SessionState, run: RunState) -> list[ev.Event]:
     return [
         ev.TaskReminded(
             task_id=task.task_id,
@@ -92,12 +96,24 @@ def remind(state: SessionState, command: cmd.RemindTasks) -> list[ev.Event]:
     ]
 
 
+def silent(state: SessionState, run_id: RunId) -> bool:
+    """Would `remind` say something to this run?"""
+    run = state.runs.get(run_id)
+    return run is not None and not waits(state, run.agent) and bool(_reminders(state, run))
+
+
 def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[ev.Event]:
     """Close a run: texts and calls it left open, its letters, the tasks it leaves behind."""
     run = fenced(state, command.run_id)
     events: list[ev.Event] = list(command.closing)
     closed = {one.message_id for one in command.closing if isinstance(one, ev.TextFinished)}
+    closed |= {one.call_id for one in command.closing if isinstance(one, ev.ToolFinished)}
     events += close_open(run, frozenset(closed), "agent_interrupted")
+    events += [
+        ev.QuestionCancelled(request_id=one.request_id, reason="interrupted", agent=one.agent)
+        for one in state.questions.values()
+        if one.run_id == run.run_id
+    ]
     retry = command.retry_at_ms is not None
     events.append(
         ev.RunFinished(
@@ -158,6 +174,7 @@ def close_open(run: RunState, closed: frozenset[str], reason: str) -> list[ev.Ev
             reason=reason,
         )
         for call in run.calls.values()
+        if call.call_id not in closed
     ]
     return events
 

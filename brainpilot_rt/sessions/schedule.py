@@ -119,6 +119,6 @@ def _host_turn(state: SessionState) -> list[ev.Event]:
         return []
     agent = state.agents[host.agent]
     at_work = agent.phase is AgentPhase.RUNNING or agent.retry_at_ms is not None
-    if at_work or any(one.wakes for one in state.queued_for(host.agent)):
+    if at_work or agent.paused or any(one.wakes for one in state.queued_for(host.agent)):
         return []
     return [end_of(state, "failed" if host.failed else "completed")]

@@ -1,0 +1,83 @@
+"""Liveness: what the daemon is alive for, as held leases and counts, never as elapsed time.
+
+A lease is a reason not to be stopped. Those that are rows of a session's state (runs, unread mail,
+timers, questions) are counted from the states; those that are not (a model call in flight, a tool,
+a child process) are held here for as long as they last. `idle_epoch` counts everything that was
+accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from brainpilot_rt.sessions.schedule import due_ms
+from brainpilot_rt.sessions.snapshot import unread
+from brainpilot_rt.sessions.state import SessionState
+
+LeaseKind: TypeAlias = Literal["model_call", "tool_call", "child_process", "request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Everything `/metrics` says about liveness, at one instant."""
+
+    active_sessions: int
+    running_agents: int
+    last_activity_ms: int
+    idle_epoch: int
+    leases: dict[str, int]
+    unread_letters: int
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the daemon may not be reclaimed; empty when it may."""
+        return tuple(f"{count} {kind}" for kind, count in self.leases.items() if count)
+
+
+class Liveness:
+    """Holds leases and knows when something last happened."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._held: Counter[str] = Counter()
+        self.last_activity_ms = now_ms()
+        self.idle_epoch = 0
+        self.closing = False
+
+    @contextmanager
+    def hold(self, kind: LeaseKind) -> Iterator[None]:
+        """Keep the daemon alive for as long as the block runs."""
+        self._held[kind] += 1
+        try:
+            yield
+        finally:
+            self._held[kind] -= 1
+
+    def touch(self) -> None:
+        """Something was accepted or changed."""
+        self.last_activity_ms = self._now_ms()
+        self.idle_epoch += 1
+
+    def pulse(self, states: Iterable[SessionState], sessions: int) -> Pulse:
+        """The present truth. `sessions`: how many sessions there are."""
+        counted = Counter[str](self._held)
+        letters = 0
+        running = 0
+        for state in states:
+            mail = unread(state)
+            letters += mail
+            running += len(state.runs)
+            counted["run"] += len(state.runs)
+            counted["unread_mail"] += mail
+            counted["question"] += len(state.questions)
+            counted["timer"] += due_ms(state) is not None
+        return Pulse(
+            active_sessions=sessions,
+            running_agents=running,
+            last_activity_ms=self.last_activity_ms,
+            idle_epoch=self.idle_epoch,
+            leases={kind: count for kind, count in sorted(counted.items()) if count > 0},
+            unread_letters=letters,
+        )
