@@ -1,0 +1,93 @@
+"""One process per data directory.
+
+The operating system's lock on `daemon.lock` decides, and nothing else: it vanishes with its holder,
+however that died. The process id beside it (`daemon.pid`) is only text for a message: it may be
+stale, or belong to an unrelated process by then, and must never be signalled for what it says here.
+
+The descriptor is close-on-exec, so that a child which outlives the daemon does not keep the lock;
+and there is no fallback to a lock made of a mere file, which a crash would leave behind for ever.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final, Self
+
+from filelock import FileLock, Timeout
+
+from brainpilot_rt.aiokit.files import DirHandle, UnsafeFile, read_safely, remove, replace_atomic
+
+LOCK_NAME: Final = "daemon.lock"
+PID_NAME: Final = "daemon.pid"
+
+_PID_BYTES_MAX: Final = 32
+
+
+class AlreadyOwned(Exception):
+    """Another process holds the directory; `pid` is what it wrote, None when that is unreadable."""
+
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        super().__init__(f"{directory} is in use by process {pid or '(unknown)'}")
+        self.directory = directory
+        self.pid = pid
+
+
+class InstanceLock:
+    """The right to be the one process that works in a directory; a context manager.
+
+    Keep the object: the lock is given back when it is collected.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = FileLock(
+            directory / LOCK_NAME,
+            mode=0o600,
+            # Taken on one thread, given back on another when the daemon stops.
+            thread_local=False,
+            fallback_to_soft=False,
+        )
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock.is_locked
+
+    def acquire(self) -> None:
+        """Take the lock without waiting. AlreadyOwned when another process, or object, has it.
+
+        The directory must exist: one that has vanished is not made again, empty.
+        """
+        with DirHandle.open(self._directory) as home:
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise AlreadyOwned(self._directory, _pid_of_owner(home)) from None
+            try:
+                replace_atomic(home, PID_NAME, f"{os.getpid()}\n".encode(), sync=False)
+            except BaseException:
+                self._lock.release()
+                raise
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if not self.held:
+            return
+        # The text goes first: once the lock is free the next owner may have written its own.
+        with contextlib.suppress(OSError), DirHandle.open(self._directory) as home:
+            remove(home, PID_NAME, missing_ok=True)
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _pid_of_owner(home: DirHandle) -> int | None:
+    try:
+        return int(read_safely(home, PID_NAME, _PID_BYTES_MAX))
+    except (OSError, UnsafeFile, ValueError):
+        return None
