@@ -1,54 +1,95 @@
-"""A log in memory, with the same order of events as the real one: for tests and virtual time.
+"""A log in memory: the same contract without a disk, for tests on virtual time.
 
-A commit happens on the next turn of the event loop, so that appends made together share it, and
-whoever awaits really waits. `fail_next` makes the coming commit fail, as a full disk would.
+Appends go through the same writer as those of SQLite, so they are committed on the next turn of the
+loop, in batches, and fail together. Nothing survives the object.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
-from brainpilot_rt.eventlog.port import RawRow, Receipt, SessionRow
+from brainpilot_rt.eventlog.port import PAGE, RawRow, Receipt, SessionRow
+from brainpilot_rt.eventlog.writer import Append, Delete, Numbering, Outcome, Writer
 
 
-@dataclass(slots=True)
-class _Waiting:
-    session: SessionId
-    events: tuple[Event, ...]
-    title: str | None
-    busy: bool | None
-    receipt: Receipt | None
-    done: asyncio.Future[list[Recorded]]
+class _Store:
+    """What the writer commits to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.pos = 0
+        self.streams: dict[SessionId, list[Recorded]] = {}
+        self.rows: dict[SessionId, SessionRow] = {}
+        self.receipts: dict[str, Receipt] = {}
+        self.failure: str | None = None
+
+    async def commit(self, batch: Sequence[Append]) -> list[Outcome]:
+        """Store the batch at once."""
+        if self.failure is not None:
+            raise Unavailable(self.failure)
+        at_ms = self._clock.now_ms()
+        numbering = Numbering(
+            pos=self.pos,
+            head=lambda session: len(self.streams.get(session, ())),
+            key_taken=self.receipts.__contains__,
+        )
+        outcomes = [numbering.place(append, at_ms) for append in batch]
+        for append, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, list):
+                self._keep(append, outcome, at_ms)
+        self.pos = numbering.pos
+        return outcomes
+
+    async def remove(self, session: SessionId) -> None:
+        """Forget a session."""
+        if self.failure is not None:
+            raise Unavailable(self.failure)
+        self.streams.pop(session, None)
+        self.rows.pop(session, None)
+
+    def _keep(self, append: Append, placed: list[Recorded], at_ms: int) -> None:
+        if append.receipt is not None:
+            self.receipts[append.receipt.key] = append.receipt
+        if placed:
+            self.streams.setdefault(append.session, []).extend(placed)
+        row = self.rows.get(append.session)
+        if append.session == DAEMON_STREAM or (row is None and not placed):
+            return
+        row = row or SessionRow(append.session, at_ms, at_ms, "", 0, busy=False)
+        self.rows[append.session] = replace(
+            row,
+            updated_ms=at_ms if placed else row.updated_ms,
+            title=row.title if append.title is None else append.title,
+            head_seq=row.head_seq + len(placed),
+            busy=row.busy if append.busy is None else append.busy,
+        )
 
 
 class MemoryEventLog:
-    """All rows in lists. Forgets everything when it is gone."""
+    """An `EventLog` that forgets everything."""
 
-    def __init__(self, clock: Clock, epoch: str = "memory") -> None:
-        self._clock = clock
+    def __init__(self, *, clock: Clock, epoch: str = "memory") -> None:
         self._epoch = epoch
-        self._rows: list[Recorded] = []
-        self._by_session: dict[SessionId, list[Recorded]] = {}
-        self._facts: dict[SessionId, tuple[str, bool]] = {}
-        self._receipts: dict[str, Receipt] = {}
-        self._waiting: list[_Waiting] = []
-        self._on_commit: list[Callable[[Sequence[Recorded]], None]] = []
-        self._on_failure: list[Callable[[Unavailable], None]] = []
-        self.fail_next: Unavailable | None = None
+        self._closed = False
+        self._store = _Store(clock)
+        self._writer = Writer(self._store)
+
+    def fail_commits(self, reason: str | None) -> None:
+        """From now on every commit fails with `Unavailable(reason)`; None ends that."""
+        self._store.failure = reason
 
     @property
     def epoch(self) -> str:
-        """Lineage of this log."""
+        """The lineage of this log."""
         return self._epoch
 
     @property
     def head_pos(self) -> int:
         """`pos` of the newest commit."""
-        return self._rows[-1].pos if self._rows else 0
+        return self._store.pos
 
     def append(
         self,
@@ -59,126 +100,93 @@ class MemoryEventLog:
         busy: bool | None = None,
         receipt: Receipt | None = None,
     ) -> Awaitable[list[Recorded]]:
-        """Queue a commit; it happens on the next turn of the loop."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[Recorded]] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._commit)
-        self._waiting.append(_Waiting(session, tuple(events), title, busy, receipt, done))
-        return done
+        """Queue the events at once; the awaitable gives their places after the commit."""
+        return self._writer.put(Append(session, events, title, busy, receipt))
 
-    def _commit(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if self.fail_next is not None:
-            fault, self.fail_next = self.fail_next, None
-            for listener in self._on_failure:
-                listener(fault)
-            for one in waiting:
-                if not one.done.done():
-                    one.done.set_exception(fault)
-            return
-        committed = [self._store(one) for one in waiting]
-        for listener in self._on_commit:
-            listener([recorded for batch in committed for recorded in batch])
-        for one, batch in zip(waiting, committed, strict=True):
-            if not one.done.done():
-                one.done.set_result(batch)
-
-    def _store(self, one: _Waiting) -> list[Recorded]:
-        rows = self._by_session.setdefault(one.session, [])
-        now_ms = self._clock.now_ms()
-        batch: list[Recorded] = []
-        for event in one.events:
-            recorded = Recorded(one.session, len(rows) + 1, self.head_pos + 1, now_ms, event)
-            rows.append(recorded)
-            self._rows.append(recorded)
-            batch.append(recorded)
-        title, busy = self._facts.get(one.session, ("", False))
-        self._facts[one.session] = (
-            title if one.title is None else one.title,
-            busy if one.busy is None else one.busy,
-        )
-        if one.receipt is not None:
-            self._receipts.setdefault(one.receipt.key, one.receipt)
-        return batch
-
-    def on_commit(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
-        """Call after each commit."""
-        self._on_commit.append(listener)
+    def on_commit(self, listener: Callable[[Sequence[Recorded]], None]) -> Callable[[], None]:
+        """Call `listener` after each commit, before its waiters wake."""
+        return self._writer.on_commit(listener)
 
     def on_failure(self, listener: Callable[[Unavailable], None]) -> None:
-        """Call after each failed commit."""
-        self._on_failure.append(listener)
+        """Call `listener` when a commit failed, before its waiters are told."""
+        self._writer.on_failure(listener)
 
     async def read(
-        self, session: SessionId, *, after: int = 0, upto: int | None = None, limit: int = 500
+        self, session: SessionId, *, after: int = 0, upto: int | None = None, limit: int = PAGE
     ) -> list[Recorded]:
-        """Events with `after < seq <= upto`."""
-        rows = self._by_session.get(session, [])
-        return rows[after : len(rows) if upto is None else upto][:limit]
+        """The first `limit` events with `after < seq <= upto`, ascending."""
+        start = max(0, after)
+        return self._stream(session)[start:upto][:limit]
 
     async def read_back(
         self,
         session: SessionId,
         *,
         before: int | None = None,
-        limit: int = 500,
+        limit: int = PAGE,
         types: frozenset[str] | None = None,
     ) -> list[Recorded]:
-        """The newest events before `before`."""
-        rows = self._by_session.get(session, [])
-        rows = rows if before is None else rows[: max(before - 1, 0)]
-        if types is not None:
-            rows = [one for one in rows if one.event.type in types]
-        return rows[-limit:] if limit else []
+        """The newest `limit` events (of these types) with `seq < before`, ascending."""
+        stream = self._stream(session)
+        older = stream if before is None else stream[: max(0, before - 1)]
+        kept = [item for item in older if types is None or item.event.type in types]
+        return kept[max(0, len(kept) - limit) :]
 
     async def read_raw(
-        self, session: SessionId, *, after: int = 0, limit: int = 500
+        self, session: SessionId, *, after: int = 0, limit: int = PAGE
     ) -> list[RawRow]:
-        """Rows as JSON."""
+        """As `read`, as stored."""
         return [
-            RawRow(one.seq, one.pos, one.at_ms, EVENTS.dump_json(one.event))
-            for one in await self.read(session, after=after, limit=limit)
+            RawRow(item.seq, item.pos, item.at_ms, EVENTS.dump_json(item.event))
+            for item in await self.read(session, after=after, limit=limit)
         ]
 
-    async def read_all(self, *, after_pos: int = 0, limit: int = 500) -> list[Recorded]:
-        """Events of all sessions by `pos`."""
-        return [one for one in self._rows if one.pos > after_pos][:limit]
+    async def read_all(self, *, after_pos: int = 0, limit: int = PAGE) -> list[Recorded]:
+        """Events of all sessions in commit order."""
+        self._refuse_when_closed()
+        later = [i for stream in self._store.streams.values() for i in stream if i.pos > after_pos]
+        return sorted(later, key=lambda item: item.pos)[:limit]
 
     async def head(self, session: SessionId) -> int:
-        """The newest `seq`."""
-        return len(self._by_session.get(session, []))
+        """`seq` of the session's newest event, 0 when it has none."""
+        return len(self._stream(session))
 
     async def sessions(self) -> list[SessionRow]:
-        """All sessions."""
-        rows = [await self.session(one) for one in self._by_session if one != DAEMON_STREAM]
-        return [one for one in rows if one is not None]
+        """Every session, newest first."""
+        self._refuse_when_closed()
+        return sorted(self._store.rows.values(), key=lambda r: (-r.created_ms, r.session))
 
     async def session(self, session: SessionId) -> SessionRow | None:
-        """One session."""
-        rows = self._by_session.get(session)
-        if not rows:
-            return None
-        title, busy = self._facts[session]
-        return SessionRow(session, rows[0].at_ms, rows[-1].at_ms, title, len(rows), busy)
+        """One session's row."""
+        self._refuse_when_closed()
+        return self._store.rows.get(session)
 
     async def receipt(self, key: str) -> Receipt | None:
-        """A stored answer."""
-        return self._receipts.get(key)
+        """The answer stored under an Idempotency-Key."""
+        self._refuse_when_closed()
+        return self._store.receipts.get(key)
 
     async def prune_receipts(self, before_ms: int) -> int:
-        """Forget old answers."""
-        old = [key for key, one in self._receipts.items() if one.at_ms < before_ms]
+        """Forget receipts older than this; returns how many."""
+        self._refuse_when_closed()
+        old = [key for key, receipt in self._store.receipts.items() if receipt.at_ms < before_ms]
         for key in old:
-            del self._receipts[key]
+            del self._store.receipts[key]
         return len(old)
 
     async def delete_session(self, session: SessionId) -> None:
-        """Forget a session."""
-        await self.append(session, [])
-        self._by_session.pop(session, None)
-        self._facts.pop(session, None)
-        self._rows = [one for one in self._rows if one.session != session]
+        """Remove the session's events and row, after every append already queued."""
+        await self._writer.put(Delete(session))
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Commit what is queued and close."""
+        await self._writer.close()
+        self._closed = True
+
+    def _stream(self, session: SessionId) -> list[Recorded]:
+        self._refuse_when_closed()
+        return self._store.streams.get(session, [])
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("the log is closed")
