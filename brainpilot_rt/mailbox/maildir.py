@@ -228,7 +228,7 @@ class Mailbox:
         `at`: ISO 8601 time. `called`: the name its writer gave it, under which it is kept if that
         is harmless, else as `spare`. Returns the name in `bad/`, None when the file is gone.
         """
-        shown = called.encode("utf-8", "backslashreplace").decode()
+        shown = os.fsencode(called).decode("utf-8", "backslashreplace")
         said = {"file": shown, "reason": fault.reason.value, "detail": fault.detail, "at": at}
         reason = json.dumps(said).encode() + b"\n"
         kept = called.removesuffix(SUFFIX) if _KEPT_NAME.fullmatch(called) else spare

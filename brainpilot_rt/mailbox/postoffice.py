@@ -1,0 +1,233 @@
+"""The postoffice: every mailbox under one root, and the one place that notices foreign files.
+
+The daemon's own letters are placed, claimed, released and acknowledged here by id; each call is one
+step on a thread, and safe to repeat. Files of other processes are found by the watcher's hints, and
+by a regular sweep whatever the watcher says (`Rounds`); what lies in a mailbox is judged
+(`Reception`), external agents join and leave (`Registrar`); the owner decides and commits through
+its `MailHandlers`. No handler may call `start`, `scan` or `stop`: it would wait for itself.
+
+A mailbox in which nothing happens owns no task, no timer and no descriptor.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.aiokit.tasks import OnCrash, TaskSet
+from brainpilot_rt.domain.ids import AgentName, LetterId, SessionId
+from brainpilot_rt.domain.letters import AgentCard, Letter
+from brainpilot_rt.mailbox.addresses import Address, AddressBook, KnownLetters
+from brainpilot_rt.mailbox.census import Registrar
+from brainpilot_rt.mailbox.codec import encode
+from brainpilot_rt.mailbox.handlers import MailHandlers, PostPolicy, Result
+from brainpilot_rt.mailbox.maildir import Box, Mailbox, MailboxGone
+from brainpilot_rt.mailbox.reception import Reception
+from brainpilot_rt.mailbox.rounds import Rounds
+from brainpilot_rt.mailbox.tidying import PRUNE_BATCH, prune, throw_away, tidy_for_ever
+from brainpilot_rt.mailbox.watcher import Watcher
+
+_THREADS: Final = 2
+_STOP_S: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Threads:
+    """The postoffice's own threads: letters and tools never queue behind each other."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mail")
+
+    async def __call__(self, call: Callable[[], Result], /) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class PostOffice:
+    """All mailboxes under one root. `start` it, and `stop` it when done."""
+
+    def __init__(
+        self,
+        root: Path,
+        handlers: MailHandlers,
+        *,
+        watcher: Watcher,
+        sources: tuple[Clock, NewId],
+        policy: PostPolicy,
+        on_crash: OnCrash,
+    ) -> None:
+        self.root = root.resolve()
+        self.watcher = watcher
+        self._policy = policy
+        self._clock, self._new_id = sources
+        self._on_thread = _Threads()
+        self._tasks = TaskSet(on_crash=on_crash)
+        self._known = KnownLetters()
+        self._book = AddressBook()
+        self._registrar = Registrar(
+            self.root, self._book, handlers, self._on_thread, policy.letters
+        )
+        self._reception = Reception(handlers, self._on_thread, self._known, sources, policy)
+        self._rounds = Rounds(
+            str(self.root), self._book, self._known, self._reception, self._registrar, self._tasks
+        )
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Arm the watcher, then look into every mailbox that is open; return when that is done."""
+        await self._on_thread(partial(self.root.mkdir, 0o700, parents=True, exist_ok=True))
+        watching = self.watcher.watch(self.root, self._rounds.on_hint)
+        self._tasks.spawn(watching, name="mailbox watcher", endless=True)
+        await self.scan()
+        rounds = self._rounds.go_round(self._on_thread, self._policy.rescan_s)
+        self._tasks.spawn(rounds, name="mailbox rounds", endless=True)
+        tidying = tidy_for_ever(self.root, self._book, self._on_thread, self._clock, self._policy)
+        self._tasks.spawn(tidying, name="mailbox tidying", endless=True)
+
+    async def scan(self) -> None:
+        """Offer everything that lies in the open mailboxes; return when it has been answered."""
+        await self._rounds.finish(await self._rounds.sweep(self._on_thread))
+
+    async def stop(self) -> None:
+        """End all tasks and threads. What was not offered stays where it is."""
+        await self._tasks.close(_STOP_S)
+        self._on_thread.close()
+
+    # --- the address book -----------------------------------------------------------------------
+
+    def open_session(self, session: SessionId) -> None:
+        """From now on external agents may join this session."""
+        if session not in self._book.sessions:
+            self._book.sessions[session] = {}
+            self._registrar.unknown_sessions.discard(session)
+            self._rounds.on_hint({f"{self.root}/{session}/"})
+
+    def open_agent(self, session: SessionId, card: AgentCard) -> None:
+        """Serve this agent's mailbox; a managed agent's directory is made if it is missing.
+
+        Repeating it is harmless. `card.name` must be a legal name.
+        """
+        agent = AgentName(card.name)
+        known = self._book.get(session, agent)
+        if known is not None and known.card == card:
+            return
+        box = Mailbox(self.root / session / agent, self._policy.letters)
+        address = Address(session, agent, card, box)
+        self._book.add(address)
+        if not address.external:
+            self._rounds.mark(address)
+
+    def close_agent(self, session: SessionId, agent: AgentName) -> None:
+        """Serve this mailbox no longer; its files stay."""
+        self._book.drop(session, agent)
+
+    async def close_session(self, session: SessionId, *, delete: bool = False) -> None:
+        """Serve none of its mailboxes any longer; with `delete`, remove them with all letters."""
+        self._book.sessions.pop(session, None)
+        if delete:
+            await self._on_thread(partial(throw_away, self.root, session, self._new_id()))
+
+    @property
+    def unknown_sessions(self) -> frozenset[str]:
+        """Directories under the root with the name of a session that nobody opened."""
+        return frozenset(self._registrar.unknown_sessions)
+
+    # --- letters --------------------------------------------------------------------------------
+
+    async def place(
+        self, letter: Letter, into: Literal["new", "cur"] = "new", *, sync: bool = False
+    ) -> None:
+        """Put a letter into its recipient's mailbox; done already if it is there, in whatever box.
+
+        A managed agent's missing mailbox is made. `MailboxGone` when an external agent left or the
+        recipient has no open mailbox; `LetterConflict` when the id stands for other content.
+        """
+        address = self._book.of(letter.session, letter.to)
+        data = encode(letter)
+        if not address.external:
+            # Before the file is there: its echo must not be taken for a foreign letter.
+            self._known.add(letter.id, None)
+        put = partial(address.box.place, letter.id, data, into, sync=sync)
+        try:
+            identity = await self._on_thread(put)
+        except MailboxGone:
+            if address.external:
+                raise
+            await self._reception.restore(address)
+            self._rounds.mark(address)
+            identity = await self._on_thread(put)
+        if address.external:
+            address.placed.setdefault(letter.id, "queued")
+            self._rounds.mark(address)
+        else:
+            self._known.add(letter.id, identity)
+
+    def expect(
+        self,
+        session: SessionId,
+        agent: AgentName,
+        letters: dict[LetterId, Literal["queued", "claimed"]],
+    ) -> None:
+        """After a restart: letters placed with an external agent and not consumed yet."""
+        address = self._book.of(session, agent)
+        address.placed = {**letters, **address.placed}
+        self._rounds.mark(address)
+
+    async def claim(
+        self, session: SessionId, agent: AgentName, letter_ids: Iterable[LetterId]
+    ) -> list[LetterId]:
+        """Move letters from `new/` to `cur/`; return those that stand in `cur/`."""
+        return await self._move(session, agent, letter_ids, "cur", ("new",))
+
+    async def release(
+        self, session: SessionId, agent: AgentName, letter_ids: Iterable[LetterId]
+    ) -> list[LetterId]:
+        """Move letters back from `cur/` to `new/`; return those that stand in `new/`."""
+        return await self._move(session, agent, letter_ids, "new", ("cur",))
+
+    async def ack(
+        self, session: SessionId, agent: AgentName, letter_ids: Iterable[LetterId]
+    ) -> list[LetterId]:
+        """Move consumed letters to `done/`; return those that stand there."""
+        done = await self._move(session, agent, letter_ids, "done", ("cur", "new"))
+        address = self._book.of(session, agent)
+        address.moved += len(done)
+        if address.moved >= PRUNE_BATCH:
+            await prune(address, self._on_thread, self._policy.done_max)
+        return done
+
+    async def find(
+        self, session: SessionId, agent: AgentName, letter_ids: Iterable[LetterId]
+    ) -> dict[LetterId, Box | None]:
+        """Say in which box each letter stands. `MailboxGone` when there is no mailbox."""
+        address = self._book.of(session, agent)
+        return await self._on_thread(partial(address.box.find, list(letter_ids)))
+
+    async def _move(
+        self,
+        session: SessionId,
+        agent: AgentName,
+        letter_ids: Iterable[LetterId],
+        to: Box,
+        out_of: tuple[Box, ...],
+    ) -> list[LetterId]:
+        """Move what can be moved; the log already says what the files only follow."""
+        address = self._book.of(session, agent)
+        try:
+            return await self._on_thread(
+                partial(address.box.move, list(letter_ids), to=to, out_of=out_of)
+            )
+        except MailboxGone:
+            self._rounds.mark(address)
+            return []
+        except OSError as trouble:
+            _log.warning("letters of %s/%s stay where they are: %s", session, agent, trouble)
+            return []
