@@ -179,6 +179,11 @@ def as_object(value: Any) -> dict[str, Any]:
     return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """Give the JSON objects in `value` if it is an array, else none."""
+    return [as_object(one) for one in cast(list[Any], value)] if isinstance(value, list) else []
+
+
 def session_path(session: str, rest: str = "", **query: str) -> str:
     """Write `/sessions/<session><rest>?<query>` with everything escaped."""
     asked = f"?{urlencode(query)}" if query else ""

@@ -1,0 +1,35 @@
+"""`agents`: who is in a session, and what each is doing."""
+
+import click
+
+from brainpilot_rt.cli.ask import chosen_session
+from brainpilot_rt.cli.client import as_object, as_objects, session_path
+from brainpilot_rt.cli.options import (
+    Common,
+    json_option,
+    pass_common,
+    print_json,
+    with_daemon,
+    with_talk,
+)
+from brainpilot_rt.cli.terminal import clean, clean_line
+
+
+@click.command("agents")
+@click.option("--session", help="By default the session changed last.")
+@json_option
+@with_daemon
+@with_talk
+@pass_common
+def agents_command(common: Common, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
+    """Show the agents of a session."""
+    client = common.client()
+    path = session_path(chosen_session(client, session), "/agents")
+    agents = as_objects(as_object(client.call("GET", path)).get("agents"))
+    if as_json:
+        print_json(agents)
+    for one in () if as_json else agents:
+        tools = ", ".join(str(tool) for tool in one.get("activeTools") or ())
+        doing = f"  in {clean_line(tools)}" if tools else ""
+        facts = f"{one.get('status', ''):<8} {one.get('kind', ''):<8} {one.get('unread', 0)} unread"
+        click.echo(f"{clean(str(one.get('name'))):<16} {facts}{doing}")

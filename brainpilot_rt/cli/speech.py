@@ -1,0 +1,87 @@
+"""Several agents, one terminal: who speaks while text streams, and where a line of news goes.
+
+The first text that begins has the floor and is shown as it comes, token by token. Texts that begin
+meanwhile are kept and shown whole when they end. A line of news breaks the streaming line; the text
+goes on below it under its speaker's name. No cursor movement, so a file gets the same as a screen.
+"""
+
+from brainpilot_rt.cli.terminal import PALETTE, Screen, clean
+
+NAME_WIDTH = 12
+
+
+class Speech:
+    """What is being said on one screen."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._speakers: dict[str, str] = {}
+        self._waiting: dict[str, list[str]] = {}
+        self._floor: str | None = None
+        self._mid_line = False
+        self._colours: dict[str, str] = {}
+        self._whole: str | None = None
+
+    def begin(self, message_id: str, agent: str) -> None:
+        """A text begins."""
+        self._speakers[message_id] = agent
+        self._waiting[message_id] = []
+
+    def piece(self, message_id: str, text: str) -> None:
+        """A piece of a text: shown now if its speaker has the floor."""
+        if message_id not in self._speakers:
+            return
+        if self._floor is None and text.strip():
+            self._floor = self._whole = message_id
+        if self._floor == message_id:
+            self._write(message_id, text)
+        else:
+            self._waiting[message_id].append(text)
+
+    def end(self, message_id: str, note: str = "") -> None:
+        """A text is complete (or cut: then `note` says so)."""
+        text = "".join(self._waiting.pop(message_id, []))
+        if self._floor == message_id:
+            self._break()
+            self._floor = None
+        elif text.strip():
+            self._break()
+            self._write(message_id, text)
+            self._break()
+        agent = self._speakers.pop(message_id, None)
+        if note and agent is not None:
+            self.news(agent, note)
+
+    def news(self, agent: str, line: str) -> None:
+        """Print one line about an agent; `line` is already clean."""
+        self._break()
+        self._whole = None
+        self._screen.say(f"{self.name(agent)}{line}")
+
+    def plain(self, line: str = "") -> None:
+        """Print one line about nobody; `line` is already clean."""
+        self._break()
+        self._screen.say(line)
+
+    def name(self, agent: str) -> str:
+        """The column a line begins with; one colour per agent."""
+        shown = clean(agent)
+        colour = self._colours.setdefault(agent, PALETTE[len(self._colours) % len(PALETTE)])
+        return self._screen.paint(f"{shown:<{NAME_WIDTH}}", colour, bold=True) + " "
+
+    def said_last(self, message_id: str | None) -> bool:
+        """True when this text was the last thing shown, in one piece."""
+        return message_id is not None and self._whole == message_id
+
+    def _write(self, message_id: str, text: str) -> None:
+        if not self._mid_line:
+            text = text.lstrip()
+            self._screen.say(self.name(self._speakers[message_id]), newline=False)
+        self._mid_line = True
+        shown = clean(text).replace("\n", "\n" + " " * (NAME_WIDTH + 1))
+        self._screen.say(shown, newline=False)
+
+    def _break(self) -> None:
+        if self._mid_line:
+            self._screen.say()
+            self._mid_line = False
