@@ -1,10 +1,11 @@
 """Tools by name: what is offered to a model, and the function behind each.
 
 A tool is a value: its specification, the pydantic model of its arguments and one coroutine
-function. The JSON Schema a model sees is made from the arguments model, without the noise (titles, `null`
-alternatives of optional arguments) that costs tokens and says nothing.
+function. The JSON Schema a model sees is made from the arguments model, without the noise (titles,
+`null` alternatives of optional arguments) that costs tokens and says nothing.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.tools import Effect, ToolSpec
 from brainpilot_rt.tools.context import ToolContext
 
@@ -64,6 +66,19 @@ def tool(
         sequential=sequential,
     )
     return Tool(spec=spec, arguments=arguments, run=run)
+
+
+def on_thread(run: Callable[[ToolContext, A], ToolOutput]) -> ToolRun[A]:
+    """Make a blocking function a tool's `run`.
+
+    A thread cannot be stopped: a cancelled call ends when the function has, so that nothing of it
+    happens after its result.
+    """
+
+    async def threaded(context: ToolContext, wanted: A) -> ToolOutput:
+        return await finish_shielded(asyncio.to_thread(run, context, wanted))
+
+    return threaded
 
 
 class Registry:

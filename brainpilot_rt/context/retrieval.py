@@ -1,0 +1,309 @@
+"""Retrieval: which passages of a work tree answer a few words (SQLite FTS5, `bm25`).
+
+The index is a database of its own with one connection, so that indexing never delays a commit of the
+log (D17). It holds nothing that cannot be made again: when it is damaged, or of another version, it
+is deleted and the next refresh fills it anew.
+
+A file is cut into passages of whole lines that overlap a little, so that what is found can be cited
+as path and line numbers. `refresh` compares size and modification time with what is indexed and
+reads only what changed, some files at a time, each step on a thread and in a transaction of its own.
+
+Words are taken from the query and each is quoted, so no query is ever a syntax error. English is
+stemmed (porter). Chinese, Japanese and Korean are written without spaces: their runs are indexed as
+pairs of characters in a column of their own.
+"""
+
+import asyncio
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from brainpilot_rt.aiokit.tasks import finish_shielded
+from brainpilot_rt.domain.errors import CommandRejected
+from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.workspace.files import Workspace
+from brainpilot_rt.workspace.paths import LogicalPath
+from brainpilot_rt.workspace.walk import Found, is_binary, split_lines, walk
+
+PASSAGE_LINES: Final = 16
+OVERLAP_LINES: Final = 4
+PASSAGE_CHARS_MAX: Final = 2_000
+FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+FILES_MAX: Final = 20_000
+QUERY_WORDS_MAX: Final = 64
+
+_VERSION: Final = 1
+_BATCH_FILES: Final = 32
+_BATCH_BYTES: Final = 1024 * 1024
+_SCHEMA: Final = f"""
+CREATE TABLE trees (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY, tree INTEGER NOT NULL, path TEXT NOT NULL,
+    size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, UNIQUE (tree, path)
+);
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY, file INTEGER NOT NULL,
+    start_line INTEGER NOT NULL, end_line INTEGER NOT NULL
+);
+CREATE INDEX passages_by_file ON passages (file);
+CREATE VIRTUAL TABLE words USING fts5 (body, pairs, path, tree, tokenize = 'porter unicode61');
+PRAGMA user_version = {_VERSION};
+"""
+_SEARCH: Final = """
+SELECT files.path, passages.start_line, passages.end_line, words.body,
+       bm25(words, 1.0, 1.0, 0.3, 0.0) AS rank
+FROM words JOIN passages ON passages.id = words.rowid JOIN files ON files.id = passages.file
+WHERE words MATCH ? ORDER BY rank, files.path, passages.start_line LIMIT ?
+"""
+# Han, kana, hangul and their extensions: scripts whose words are not separated.
+_CJK: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
+_WORD: Final = re.compile(r"\w+")
+
+_Piece = tuple[int, int, str]
+_Read = tuple[Found, list[_Piece]]
+
+
+class Retrieval:
+    """The index of all work trees. One per data directory; `open` it, `close` it."""
+
+    def __init__(self, path: Path, database: aiosqlite.Connection) -> None:
+        """Use `open`."""
+        self._path = path
+        self._database = database
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> "Retrieval":
+        """Open the index, made anew when it is missing, damaged or of another version."""
+        return cls(path, await _opened(path))
+
+    async def close(self) -> None:
+        """Close the database."""
+        await finish_shielded(self._database.close())
+
+    async def refresh(self, key: str, workspace: Workspace) -> int:
+        """Bring the index of one work tree up to date; the number of files read.
+
+        `key` names the tree; searches use the same. Refreshes run one after the other.
+        """
+        found = {one.path.short: one for one in await asyncio.to_thread(_text_files, workspace)}
+        async with self._lock:
+            try:
+                return await self._refresh(key, workspace, found)
+            except sqlite3.DatabaseError as error:
+                await self._rebuild_after(error)
+                return await self._refresh(key, workspace, found)
+
+    async def search(self, key: str, query: str, top_k: int) -> list[Passage]:
+        """The best passages of a tree, best first; none for a tree that was never refreshed."""
+        expression = _expression(query)
+        if not expression:
+            return []
+        try:
+            tree = await self._tree(key)
+            if tree is None:
+                return []
+            wanted = f"tree : t{tree} AND {{body pairs path}} : ({expression})"
+            rows = await self._database.execute_fetchall(_SEARCH, (wanted, top_k))
+        except sqlite3.DatabaseError as error:
+            async with self._lock:
+                await self._rebuild_after(error)
+            return []
+        return [
+            Passage(path=path, start_line=start, end_line=end, text=text, score=-rank)
+            for path, start, end, text, rank in rows
+        ]
+
+    async def _tree(self, key: str) -> int | None:
+        rows = await self._database.execute_fetchall("SELECT id FROM trees WHERE key = ?", (key,))
+        return next((row[0] for row in rows), None)
+
+    async def _refresh(self, key: str, workspace: Workspace, found: dict[str, Found]) -> int:
+        await self._database.execute("INSERT OR IGNORE INTO trees (key) VALUES (?)", (key,))
+        tree = await self._tree(key)
+        assert tree is not None
+        rows = await self._database.execute_fetchall(
+            "SELECT path, size, modified_ns FROM files WHERE tree = ?", (tree,)
+        )
+        known = {path: (size, modified_ns) for path, size, modified_ns in rows}
+        changed = [
+            one for path, one in found.items() if known.get(path) != (one.size, one.modified_ns)
+        ]
+        gone = [path for path in known if path not in found]
+        if gone:
+            await finish_shielded(self._store(tree, gone, []))
+        for batch in _batches(changed):
+            read = await asyncio.to_thread(_read_batch, workspace, batch)
+            await finish_shielded(self._store(tree, [one.path.short for one in batch], read))
+        return len(changed)
+
+    async def _store(self, tree: int, dropped: Sequence[str], read: Sequence[_Read]) -> None:
+        """Replace what is known of some files, in one transaction."""
+        run = self._database.execute
+        await run("BEGIN IMMEDIATE")
+        try:
+            for path in dropped:
+                of_file = "(SELECT id FROM files WHERE tree = ? AND path = ?)"
+                await run(
+                    f"DELETE FROM words WHERE rowid IN (SELECT id FROM passages WHERE file = {of_file})",  # noqa: S608 - constant
+                    (tree, path),
+                )
+                await run(f"DELETE FROM passages WHERE file = {of_file}", (tree, path))  # noqa: S608 - constant
+                await run("DELETE FROM files WHERE tree = ? AND path = ?", (tree, path))
+            for found, pieces in read:
+                await self._store_file(tree, found, pieces)
+            await run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                await run("ROLLBACK")
+            raise
+
+    async def _store_file(self, tree: int, found: Found, pieces: list[_Piece]) -> None:
+        run = self._database.execute
+        path = found.path.short
+        cursor = await run(
+            "INSERT INTO files (tree, path, size, modified_ns) VALUES (?, ?, ?, ?)",
+            (tree, path, found.size, found.modified_ns),
+        )
+        file = cursor.lastrowid
+        last = await self._database.execute_fetchall("SELECT coalesce(max(id), 0) FROM passages")
+        first = next(iter(last))[0] + 1
+        await self._database.executemany(
+            "INSERT INTO passages (id, file, start_line, end_line) VALUES (?, ?, ?, ?)",
+            [(first + at, file, start, end) for at, (start, end, _) in enumerate(pieces)],
+        )
+        await self._database.executemany(
+            "INSERT INTO words (rowid, body, pairs, path, tree) VALUES (?, ?, ?, ?, ?)",
+            [
+                (first + at, text, _pairs(text), path, f"t{tree}")
+                for at, (_, _, text) in enumerate(pieces)
+            ],
+        )
+
+    async def _rebuild_after(self, error: sqlite3.DatabaseError) -> None:
+        """Begin anew after damage; anything else (a full disk, a closed database) is raised."""
+        if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+            raise error
+        await finish_shielded(self._reopen())
+
+    async def _reopen(self) -> None:
+        await self._database.close()
+        await asyncio.to_thread(_delete, self._path)
+        self._database = await _opened(self._path)
+
+
+async def _opened(path: Path) -> aiosqlite.Connection:
+    try:
+        database = await _connected(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        await asyncio.to_thread(_delete, path)
+        database = await _connected(path)
+    return database
+
+
+async def _connected(path: Path) -> aiosqlite.Connection:
+    database = await aiosqlite.connect(path, isolation_level=None)
+    try:
+        # Losing the newest part of this file in a power cut costs reading some files again.
+        await database.execute("PRAGMA journal_mode = WAL")
+        await database.execute("PRAGMA synchronous = NORMAL")
+        rows = await database.execute_fetchall("PRAGMA user_version")
+        version = next(iter(rows))[0]
+        rows = await database.execute_fetchall("SELECT count(*) FROM sqlite_master")
+        if version != _VERSION and next(iter(rows))[0]:
+            raise sqlite3.DatabaseError(f"index of version {version}")
+        if version != _VERSION:
+            await database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+    except BaseException:
+        await database.close()
+        raise
+    return database
+
+
+def _delete(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _text_files(workspace: Workspace) -> list[Found]:
+    try:
+        return [
+            one
+            for one in walk(workspace, LogicalPath("workspace"))
+            if not one.is_folder and 0 < one.size <= FILE_BYTES_MAX
+        ][:FILES_MAX]
+    except CommandRejected:
+        return []
+
+
+def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
+    batch: list[Found] = []
+    size = 0
+    for one in files:
+        batch.append(one)
+        size += one.size
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _read_batch(workspace: Workspace, batch: Sequence[Found]) -> list[_Read]:
+    """Each file with its passages: none for a binary, so that it is not read again unchanged."""
+    read: list[_Read] = []
+    for one in batch:
+        try:
+            data = workspace.read_bytes(str(one.path), FILE_BYTES_MAX)
+        except CommandRejected:
+            continue  # gone or not readable: looked at again by the next refresh
+        pieces = [] if is_binary(data) else list(passages(data.decode("utf-8", "replace")))
+        read.append((one, pieces))
+    return read
+
+
+def passages(text: str) -> Iterator[_Piece]:
+    """(first line, last line, text) of each passage; a line too long for one is cut into several."""
+    lines = split_lines(text)
+    start = 0
+    while start < len(lines):
+        end, chars = start, 0
+        while end < len(lines) and end - start < PASSAGE_LINES:
+            chars += len(lines[end]) + 1
+            if chars > PASSAGE_CHARS_MAX and end > start:
+                break
+            end += 1
+        body = "\n".join(lines[start:end])
+        if body.strip():
+            for at in range(0, len(body), PASSAGE_CHARS_MAX) if end - start == 1 else (0,):
+                whole = end - start > 1
+                yield start + 1, end, body if whole else body[at : at + PASSAGE_CHARS_MAX]
+        if end == len(lines):
+            return
+        start = max(start + 1, end - min(OVERLAP_LINES, (end - start) // 4))
+
+
+def _pairs(text: str) -> str:
+    """Runs of CJK characters as overlapping pairs; a character on its own stays one."""
+    return " ".join(pair for run in _CJK.findall(text) for pair in _pairs_of(run))
+
+
+def _pairs_of(run: str) -> list[str]:
+    return [run[at : at + 2] for at in range(len(run) - 1)] or [run]
+
+
+def _expression(query: str) -> str:
+    """Any of the query's words, each quoted: nothing in it is an operator."""
+    words: dict[str, None] = {}
+    for run in _CJK.findall(query):
+        words.update(dict.fromkeys(_pairs_of(run)))
+    for word in _WORD.findall(_CJK.sub(" ", query).casefold()):
+        words[word] = None
+    return " OR ".join(f'"{word}"' for word in list(words)[:QUERY_WORDS_MAX])

@@ -1,0 +1,44 @@
+"""Which role may use which tool. The same table decides what is offered and what is refused.
+
+The rows are BrainPilot's (team tools and file tools per role), with one addition: everybody but the
+trace agent may `search` the work tree. Only the principal makes and ends agents. A role without a
+row is an expert that reads.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+_REPORTING: Final = frozenset({"send_message", "record_trace", "skill_search", "search"})
+_READING: Final = frozenset({"read", "grep", "find"})
+_ALL_FILES: Final = frozenset({"read", "write", "edit", "bash", "grep", "find", "glob", "ls"})
+
+_BY_ROLE: Final[Mapping[str, frozenset[str]]] = {
+    "principal": _REPORTING | _ALL_FILES | {"create_agent", "destroy_agent", "ask_user"},
+    "engineer": _REPORTING | _ALL_FILES,
+    "experimentalist": _REPORTING | _ALL_FILES,
+    "writer": (_REPORTING | _ALL_FILES | {"ask_user"}) - {"bash"},
+    "librarian": _REPORTING | _READING | {"glob"},
+    "auditor": _REPORTING | _READING | {"glob", "bash", "write"},
+    "trace": frozenset(
+        {
+            "create_trace_node",
+            "update_trace_node",
+            "add_trace_relation",
+            "get_trace_graph",
+            "read",
+        }
+    ),
+}
+_EXPERT: Final = _REPORTING | _READING
+
+
+def allowed_tools(role: str) -> frozenset[str]:
+    """The names of all tools this role may use."""
+    return _BY_ROLE.get(role, _EXPERT)
+
+
+def refusal(role: str, tool: str) -> str | None:
+    """Why this role may not use the tool, in words for the model; None when it may."""
+    if tool in allowed_tools(role):
+        return None
+    return f"the role {role} may not use {tool}"

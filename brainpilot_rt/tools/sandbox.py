@@ -1,0 +1,153 @@
+"""The sandbox of the shell tool: bubblewrap, with nothing in it that was not put there.
+
+The root is empty. Added are the system's own folders (read-only), fresh `/proc`, `/dev` and `/tmp`,
+and the logical roots under the very names the file tools use, so that a path means the same in a
+shell and in a tool (lesson 48). No network, no other processes, no inherited environment, no
+capability, no home folder; what is `hidden` from the workspace is covered wherever it would show.
+The decision is this view of the world, never a reading of the command (reliability.md S20).
+
+No path inside the work tree is ever the source of a mount: a command running beside this one could
+swap it for a link. So `.git/hooks` is covered by an empty folder rather than bound read-only; a
+command that moves the whole `.git` aside can still make another one.
+
+Whether all this holds here is not believed but tried: `probe` runs a command in the sandbox that
+attempts what it must not do.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from brainpilot_rt.aiokit import process
+from brainpilot_rt.workspace.files import Workspace
+from brainpilot_rt.workspace.paths import ATTACHMENTS
+
+_SYSTEM: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix")
+_HOME: Final = "/home/agent"
+_PROCESSES_MAX: Final = 1024
+_FILE_BLOCKS_MAX: Final = 10 * 1024 * 1024  # of 1,024 bytes
+_LIMITED: Final = (
+    f"ulimit -c 0; ulimit -u {_PROCESSES_MAX} 2>/dev/null; "
+    f'ulimit -f {_FILE_BLOCKS_MAX} 2>/dev/null; exec bash -c "$1"'
+)
+_PROBE_S: Final = 20.0
+_ENFORCED: Final = "enforced"
+# Each line that succeeds although it must not ends the probe before the last word is said.
+_ATTEMPTS: Final = """
+touch /workspace/inside || exit 10
+touch /usr/escape /etc/escape 2>/dev/null && exit 11
+test -e "$CANARY" && exit 12
+test -n "$(tail -n +3 /proc/net/dev | grep -v '^ *lo:')" && exit 13
+test "$(ls -d /proc/[0-9]* | wc -l)" -gt 20 && exit 14
+test -n "$OUTSIDE" && exit 15
+ls /root /run/docker.sock >/dev/null 2>&1 && exit 16
+echo enforced
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A way to run commands that was found to hold."""
+
+    bwrap: Path
+    readable: tuple[Path, ...] = ()
+    """Folders shown read-only beside the system's own (a toolchain in a home folder)."""
+
+    def argv(
+        self, workspace: Workspace, command: str, env: Mapping[str, str], *, has_git: bool = False
+    ) -> list[str]:
+        """The command line; pure. `has_git`: the work tree holds a real `.git` folder."""
+        shown = [*(Path("/", name) for name in _SYSTEM), *self.readable]
+        return [
+            str(self.bwrap),
+            *("--unshare-user-try", "--unshare-net", "--unshare-pid", "--unshare-ipc"),
+            *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session"),
+            *("--cap-drop", "ALL", "--clearenv"),
+            *_environment(env),
+            *_each("--ro-bind-try", shown),
+            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - its own
+            *("--dir", "/var/tmp", "--dir", "/run", "--dir", _HOME),  # noqa: S108 - its own
+            *_roots(workspace),
+            *_covers(workspace, shown),
+            *(("--tmpfs", "/workspace/.git/hooks") if has_git else ()),
+            *("--chdir", "/workspace", "--", "bash", "-c", _LIMITED, "bash", command),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class NotEnforceable:
+    """There is no sandbox here; `reason` for people."""
+
+    reason: str
+
+
+async def probe(path: str, readable: Sequence[Path] = ()) -> Sandbox | NotEnforceable:
+    """Find bubblewrap in a search path and try whether it really confines."""
+    found = shutil.which("bwrap", path=path)
+    if found is None:
+        return NotEnforceable("bubblewrap (bwrap) is not installed")
+    sandbox = Sandbox(Path(found), tuple(readable))
+    with tempfile.TemporaryDirectory(prefix="bp-probe-") as folder:
+        canary, workspace = await asyncio.to_thread(_bait, Path(folder))
+        env = {"PATH": path, "CANARY": str(canary)}
+        command = process.Command(
+            argv=sandbox.argv(workspace, _ATTEMPTS, env),
+            cwd=workspace.root,
+            env={"PATH": path, "OUTSIDE": "seen"},
+            marker=("BRAINPILOT_PROBE", folder),
+            deadline_s=_PROBE_S,
+        )
+        limits = process.OutputLimits(head_bytes=4096, tail_bytes=0)
+        try:
+            finished = await process.run(command, limits)
+        except OSError as error:
+            return NotEnforceable(f"bubblewrap does not start: {error.strerror}")
+        written = await asyncio.to_thread((workspace.root / "inside").exists)
+    said = finished.output.head.decode("utf-8", "replace").strip()
+    if finished.exit_code == 0 and said == _ENFORCED and written:
+        return sandbox
+    return NotEnforceable(f"bubblewrap does not confine here ({finished.exit_code}): {said[:200]}")
+
+
+def _bait(folder: Path) -> tuple[Path, Workspace]:
+    canary = folder / "hidden" / "canary"
+    canary.parent.mkdir()
+    canary.touch()
+    workspace = Workspace(folder / "work", hidden=(canary.parent,))
+    workspace.create()
+    return canary, workspace
+
+
+def _environment(env: Mapping[str, str]) -> list[str]:
+    inside = {**env, "HOME": _HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
+    return [word for name, value in inside.items() for word in ("--setenv", name, value)]
+
+
+def _each(option: str, paths: Sequence[Path]) -> list[str]:
+    return [word for path in paths for word in (option, str(path), str(path))]
+
+
+def _roots(workspace: Workspace) -> list[str]:
+    argv = ["--bind", str(workspace.root), "/workspace"]
+    for name, real in workspace.roots.items():
+        if name != "workspace":
+            option = "--bind-try" if name == "data" else "--ro-bind-try"
+            argv += [option, str(real), f"/{name}"]
+    return [*argv, "--symlink", f"workspace/{ATTACHMENTS}", "/attachments"]
+
+
+def _covers(workspace: Workspace, shown: Sequence[Path]) -> list[str]:
+    """An empty folder over each hidden one, under every name it would have in the sandbox."""
+    views = [(path, path) for path in shown]
+    views += [(real, Path("/", name)) for name, real in workspace.roots.items()]
+    covers = [
+        inside / hidden.relative_to(real)
+        for hidden in workspace.hidden
+        for real, inside in views
+        if hidden.is_relative_to(real)
+    ]
+    return [word for path in covers for word in ("--tmpfs", str(path))]
