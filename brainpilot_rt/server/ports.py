@@ -4,64 +4,20 @@ Every method raises only errors of `domain/errors.py`; `problems.py` turns them 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
-from brainpilot_rt.eventlog.port import EventLog, Receipt
+from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
+from brainpilot_rt.supervision.answers import (
+    Interrupted,
+    Liveness,
+    NewSession,
+    Posted,
+    ReceiptOf,
+)
 from brainpilot_rt.workspace.files import Workspace
-
-
-@dataclass(frozen=True, slots=True)
-class NewSession:
-    """Body of POST /sessions. `workspace`: an existing folder, for local callers only."""
-
-    title: str | None = None
-    session: str | None = None
-    provider_id: str | None = None
-    model_id: str | None = None
-    thinking: Thinking = "off"
-    domain_resources: Literal["full", "base"] = "full"
-    workspace: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """A user message was accepted: committed, never to be lost."""
-
-    host_run_id: str
-    message_id: str
-    letter_id: str
-    queued: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The state is idle now. `interrupted` False: there was nothing to stop."""
-
-    interrupted: bool
-    scope: Literal["session", "agent"]
-
-
-@dataclass(frozen=True, slots=True)
-class Liveness:
-    """Facts of `/metrics`. `reasons`: why the daemon may not be reclaimed, empty when it may."""
-
-    active_sessions: int
-    running_agents: int
-    last_activity_ms: int | None
-    idle_epoch: int
-    leases: dict[str, int]
-    unread_letters: int
-    audit_violations: int
-    reasons: tuple[str, ...]
-    loop_lag_ms: float
-
-
-ReceiptOf = Callable[[Any], Receipt]
-"""Builds the durable answer (status, body) from a method's result, to be stored in the commit."""
 
 
 class Backend(Protocol):
@@ -72,7 +28,10 @@ class Backend(Protocol):
     log: EventLog
 
     # liveness -------------------------------------------------------------------------------
-    def liveness(self) -> Liveness: ...
+    def liveness(self) -> Liveness:
+        """The facts of `/metrics`, from memory."""
+        ...
+
     def ready(self) -> list[str]:
         """What is not ready; empty means ready."""
         ...
@@ -86,21 +45,39 @@ class Backend(Protocol):
         ...
 
     # sessions -------------------------------------------------------------------------------
-    async def list_sessions(self) -> list[SessionSummary]: ...
+    async def list_sessions(self) -> list[SessionSummary]:
+        """All sessions, evicted ones too, in the order of their creation."""
+        ...
+
     async def create_session(
         self, new: NewSession, receipt: ReceiptOf | None = None
-    ) -> SessionSummary: ...
-    async def session(self, session: SessionId) -> SessionSummary: ...
+    ) -> SessionSummary:
+        """Create a session, or answer with the one that has the wanted id."""
+        ...
+
+    async def session(self, session: SessionId) -> SessionSummary:
+        """One line about a session, without loading it; NotFound if unknown."""
+        ...
+
     async def update_session(
         self, session: SessionId, title: str | None, thinking: Thinking | None
-    ) -> SessionSummary: ...
-    async def delete_session(self, session: SessionId) -> bool: ...
-    async def evict_session(self, session: SessionId) -> int: ...
+    ) -> SessionSummary:
+        """Rename or change the thinking level; None leaves a field as it is."""
+        ...
+
+    async def delete_session(self, session: SessionId) -> bool:
+        """Stop it and remove all its data; False when there is no such session."""
+        ...
+
+    async def evict_session(self, session: SessionId) -> int:
+        """Stop it and drop it from memory; the number of agents stopped. NotFound if unknown."""
+        ...
+
     async def view(self, session: SessionId) -> SessionView:
         """Load the session if it is not in memory, and fold its view; NotFound if unknown."""
         ...
 
-    async def post_message(  # noqa: PLR0913 - one argument per field of the body
+    async def post_message(
         self,
         session: SessionId,
         *,
@@ -108,15 +85,30 @@ class Backend(Protocol):
         content: str,
         message_id: str | None,
         receipt: ReceiptOf | None = None,
-    ) -> Posted: ...
+    ) -> Posted:
+        """Accept a user's message; None as agent is the principal."""
+        ...
+
     async def answer(
         self, session: SessionId, request_id: RequestId, answer: str, receipt: ReceiptOf | None
-    ) -> Literal["ok", "stale"]: ...
-    async def interrupt(self, session: SessionId, agent: AgentName | None) -> Interrupted: ...
+    ) -> Literal["ok", "stale"]:
+        """Answer an open question; `stale`: it is not open (any more)."""
+        ...
+
+    async def interrupt(self, session: SessionId, agent: AgentName | None) -> Interrupted:
+        """Stop one agent or all (None), and return once the state is idle."""
+        ...
+
     async def interrupt_tool(
         self, session: SessionId, call_id: CallId
-    ) -> Literal["interrupted", "already_finished", "not_cancellable"]: ...
-    async def letters(self, session: SessionId) -> list[LetterView]: ...
+    ) -> Literal["interrupted", "already_finished", "not_cancellable"]:
+        """Stop one running tool call."""
+        ...
+
+    async def letters(self, session: SessionId) -> list[LetterView]:
+        """Every letter of the session with its receipt, oldest first."""
+        ...
+
     async def trace(self, session: SessionId) -> dict[str, Any]:
         """The BrainPilot V1 TraceGraph."""
         ...
@@ -125,17 +117,26 @@ class Backend(Protocol):
         """`/stats` of wire-brainpilot 1.3."""
         ...
 
-    def workspace(self, session: SessionId) -> Workspace: ...
-    def mcp_status(self) -> dict[str, Any]: ...
+    def workspace(self, session: SessionId) -> Workspace:
+        """The files of a session; also for `local` and for ids no session has (yet)."""
+        ...
+
+    def mcp_status(self) -> dict[str, Any]:
+        """`/mcp/status` of wire-brainpilot 1.3."""
+        ...
 
     # the live feed --------------------------------------------------------------------------
     def listen(self, on_item: Callable[[Recorded | Chunk], None]) -> Callable[[], None]:
-        """Call `on_item` on the loop for every commit and chunk, in order; returns the undo."""
+        """Call `on_item` on the loop for every commit and chunk, in order; returns the undo.
+
+        At each call `snapshot` already holds the item, and nothing that was not yet told: a commit
+        is evolved, a chunk is added to its open text, then the listeners hear of it.
+        """
         ...
 
     def snapshot(self, session: SessionId) -> tuple[SessionView, tuple[OpenText, ...]]:
-        """View and open texts of a session in memory, taken at one instant (no await)."""
+        """View and open texts of a session in memory, taken at one instant (no await).
+
+        Open texts in the order of their starts. NotFound when the session is not in memory.
+        """
         ...
-
-
-

@@ -34,7 +34,12 @@ Verdict: TypeAlias = Ack | Retry | Bury
 
 
 def verdict(
-    *, failed: bool, retryable: bool, retry_after_s: float | None, attempt: int, attempts_max: int,
+    *,
+    failed: bool,
+    retryable: bool,
+    retry_after_s: float | None,
+    attempt: int,
+    attempts_max: int,
     now_ms: int,
 ) -> Verdict:
     """Decide about the letters of a run that ended by itself. `attempt` counts from 1."""

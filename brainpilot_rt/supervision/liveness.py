@@ -7,7 +7,7 @@ accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -47,7 +47,7 @@ class Liveness:
         self.closing = False
 
     @contextmanager
-    def hold(self, kind: LeaseKind) -> Iterator[None]:
+    def hold(self, kind: LeaseKind) -> Generator[None]:
         """Keep the daemon alive for as long as the block runs."""
         self._held[kind] += 1
         try:

@@ -1,0 +1,368 @@
+"""The daemon as the server sees it: commands in, views out. No rule lives here."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from brainpilot_rt.aiokit.lag import LoopLag
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict, NotFound, Unavailable
+from brainpilot_rt.domain.events import Event, Thinking
+from brainpilot_rt.domain.ids import (
+    DAEMON_STREAM,
+    PRINCIPAL,
+    AgentName,
+    CallId,
+    HostRunId,
+    LetterId,
+    MessageId,
+    RequestId,
+    SessionId,
+    parse_agent_name,
+    parse_client_id,
+    parse_session_id,
+)
+from brainpilot_rt.eventlog.port import EventLog, Receipt, SessionRow
+from brainpilot_rt.mailbox.postoffice import PostOffice
+from brainpilot_rt.sessions import snapshot
+from brainpilot_rt.sessions.hub import Listener
+from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
+from brainpilot_rt.supervision.answers import (
+    Interrupted,
+    Liveness,
+    NewSession,
+    Posted,
+    ReceiptOf,
+)
+from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.stats import stats_of
+from brainpilot_rt.supervision.supervisor import Supervisor
+from brainpilot_rt.supervision.traces import Traces
+from brainpilot_rt.supervision.worktrees import Worktrees
+from brainpilot_rt.trace.graph import trace_graph
+from brainpilot_rt.workspace.files import Workspace
+
+TITLE_CHARS_MAX: Final = 200
+CONTENT_CHARS_MAX: Final = 200_000
+DEFAULT_TITLE: Final = "New session"
+
+
+class Backend:
+    """Implements the server's port over the organs."""
+
+    def __init__(  # noqa: PLR0913 - one argument per organ
+        self,
+        organs: Organs,
+        supervisor: Supervisor,
+        *,
+        office: PostOffice,
+        worktrees: Worktrees,
+        traces: Traces,
+        lag: LoopLag,
+        identity: tuple[str, str],
+        begin_stop: Callable[[], None],
+        memory_full: Callable[[], bool],
+    ) -> None:
+        self.version, self.instance_id = identity
+        self.log: EventLog = organs.log
+        self.audit_violations = 0
+        self.not_ready: list[str] = []
+        self._organs = organs
+        self._supervisor = supervisor
+        self._office = office
+        self._worktrees = worktrees
+        self._traces = traces
+        self._lag = lag
+        self._begin_stop = begin_stop
+        self._memory_full = memory_full
+
+    # --- liveness ---------------------------------------------------------------------------
+
+    def liveness(self) -> Liveness:
+        """The facts of `/metrics`, from memory."""
+        states = self._organs.manager.resident()
+        pulse = self._organs.liveness.pulse(states, sum(one.exists for one in states))
+        return Liveness(
+            active_sessions=pulse.active_sessions,
+            running_agents=pulse.running_agents,
+            last_activity_ms=pulse.last_activity_ms,
+            idle_epoch=pulse.idle_epoch,
+            leases=pulse.leases,
+            unread_letters=pulse.unread_letters,
+            audit_violations=self.audit_violations,
+            reasons=pulse.reasons,
+            loop_lag_ms=self._lag.current_s * 1000,
+        )
+
+    def ready(self) -> list[str]:
+        """What is not ready; empty means ready."""
+        return [*self.not_ready, *(["stopping"] if self._organs.liveness.closing else [])]
+
+    def touch(self) -> None:
+        """An accepted HTTP mutation."""
+        self._organs.liveness.touch()
+
+    def shutdown_if_idle(self, idle_epoch: int) -> tuple[str, ...]:
+        """Begin a clean stop, or say why not; one step, so nothing is accepted in between."""
+        liveness = self.liveness()
+        if liveness.idle_epoch != idle_epoch:
+            return (f"idle epoch is {liveness.idle_epoch}, not {idle_epoch}", *liveness.reasons)
+        if liveness.reasons:
+            return liveness.reasons
+        self._organs.liveness.closing = True
+        self._begin_stop()
+        return ()
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    async def list_sessions(self) -> list[SessionSummary]:
+        """All sessions, evicted ones too."""
+        return [self._summary(row) for row in await self.log.sessions()]
+
+    def _summary(self, row: SessionRow) -> SessionSummary:
+        for state in self._organs.manager.resident():
+            if state.session == row.session and state.exists:
+                return snapshot.summary(state)
+        return SessionSummary(
+            session=row.session,
+            title=row.title,
+            created_ms=row.created_ms,
+            updated_ms=row.updated_ms,
+            busy=row.busy,
+        )
+
+    async def create_session(
+        self, new: NewSession, receipt: ReceiptOf | None = None
+    ) -> SessionSummary:
+        """Create a session, or answer with the one that has the wanted id."""
+        self._accepting()
+        session = parse_session_id(new.session or self._organs.new_id())
+        if new.workspace is not None:
+            self._worktrees.check(new.workspace)
+        summary: list[SessionSummary] = []
+
+        def answer(events: Sequence[Event]) -> Receipt | None:
+            del events
+            now = self._organs.clock.now_ms()
+            fresh = SessionSummary(
+                session=session,
+                title=_title(new.title),
+                created_ms=now,
+                updated_ms=now,
+                provider_id=new.provider_id,
+                model_id=new.model_id,
+                thinking=new.thinking,
+                domain_resources=new.domain_resources,
+            )
+            summary.append(fresh)
+            return receipt(fresh) if receipt is not None else None
+
+        created = await self._organs.manager.dispatch(
+            session,
+            cmd.CreateSession(
+                title=_title(new.title),
+                provider_id=new.provider_id,
+                model_id=new.model_id,
+                thinking=new.thinking,
+                domain_resources=new.domain_resources,
+                workspace=new.workspace,
+            ),
+            answer,
+        )
+        if created:
+            await asyncio.to_thread(self._worktrees.settle_in, session)
+            return summary[0]
+        return await self.session(session)
+
+    async def session(self, session: SessionId) -> SessionSummary:
+        """One line about a session."""
+        row = await self.log.session(session)
+        if row is None:
+            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+        return self._summary(row)
+
+    async def update_session(
+        self, session: SessionId, title: str | None, thinking: Thinking | None
+    ) -> SessionSummary:
+        """Rename or change the thinking level."""
+        await self.session(session)
+        name = title.strip()[:TITLE_CHARS_MAX] if title and title.strip() else None
+        if name or thinking:
+            await self._organs.manager.dispatch(
+                session, cmd.UpdateSession(title=name, thinking=thinking)
+            )
+        return snapshot.summary(await self._organs.manager.load(session))
+
+    async def delete_session(self, session: SessionId) -> bool:
+        """Stop it and remove all its data."""
+        if await self.log.session(session) is None:
+            return False
+        await self._supervisor.evict(session)
+        worktree = self._worktrees.of(session)
+        await self._office.close_session(session, delete=True)
+        await self.log.delete_session(session)
+        self._organs.manager.forget(session)
+        self._traces.forget(session)
+        await asyncio.to_thread(worktree.destroy)
+        await self._organs.manager.record(DAEMON_STREAM, ev.SessionDeleted(deleted=session))
+        self._worktrees.forget(session)
+        return True
+
+    async def evict_session(self, session: SessionId) -> int:
+        """Stop it and drop it from memory."""
+        await self.session(session)
+        stopped = await self._supervisor.evict(session)
+        self._traces.forget(session)
+        return stopped
+
+    async def view(self, session: SessionId) -> SessionView:
+        """The authoritative snapshot."""
+        return snapshot.view(await self._loaded(session))
+
+    async def _loaded(self, session: SessionId) -> SessionState:
+        if await self.log.session(session) is None:
+            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+        return await self._organs.manager.load(session)
+
+    async def post_message(
+        self,
+        session: SessionId,
+        *,
+        agent: str | None,
+        content: str,
+        message_id: str | None,
+        receipt: ReceiptOf | None = None,
+    ) -> Posted:
+        """Accept a user's message; an ordinary one answers the question that is open (0.2.2)."""
+        self._accepting()
+        to = parse_agent_name(agent) if agent else PRINCIPAL
+        _check_content(content)
+        state = await self._loaded(session)
+        if self._memory_full():
+            raise Busy("the memory budget is used up; nothing was accepted", retry_after_s=10)
+        asked = next(iter(state.questions.values()), None)
+        letter_id = LetterId(self._organs.new_id())
+        message = MessageId(
+            parse_client_id(message_id) if message_id else f"msg_{self._organs.new_id()}"
+        )
+        host = HostRunId(f"host_{self._organs.new_id()}")
+        if asked is not None and asked.agent == to and asked.allow_free_text:
+            command: cmd.Command = cmd.AnswerQuestion(
+                request_id=asked.request_id, answer=content.strip()
+            )
+        else:
+            command = cmd.PostUserMessage(
+                agent=to,
+                content=content,
+                letter_id=letter_id,
+                message_id=message,
+                host_run_id=host,
+            )
+        posted: list[Posted] = []
+
+        def answer(events: Sequence[Event]) -> Receipt | None:
+            accepted = [one for one in events if isinstance(one, ev.LetterAccepted)]
+            open_turn = state.host_turn.host_run_id if state.host_turn else host
+            posted.append(
+                Posted(
+                    host_run_id=(accepted[0].host_run_id or host) if accepted else open_turn,
+                    message_id=message,
+                    letter_id=letter_id,
+                    queued=bool(accepted and accepted[0].queued),
+                )
+            )
+            return receipt(posted[0]) if receipt is not None else None
+
+        await self._organs.manager.dispatch(session, command, answer)
+        return posted[0]
+
+    async def answer(
+        self, session: SessionId, request_id: RequestId, answer: str, receipt: ReceiptOf | None
+    ) -> Literal["ok", "stale"]:
+        """Answer an open question."""
+        self._accepting()
+        await self._loaded(session)
+
+        def stored(events: Sequence[Event]) -> Receipt | None:
+            del events
+            return receipt("ok") if receipt is not None else None
+
+        command = cmd.AnswerQuestion(request_id=request_id, answer=answer)
+        try:
+            await self._organs.manager.dispatch(session, command, stored)
+        except Conflict:
+            return "stale"
+        return "ok"
+
+    async def interrupt(self, session: SessionId, agent: AgentName | None) -> Interrupted:
+        """Stop one agent or all, and return once the state is idle."""
+        scope: Literal["session", "agent"] = "agent" if agent else "session"
+        if await self.log.session(session) is None:
+            return Interrupted(interrupted=False, scope=scope)
+        return Interrupted(
+            interrupted=await self._supervisor.interrupt(session, agent), scope=scope
+        )
+
+    async def interrupt_tool(
+        self, session: SessionId, call_id: CallId
+    ) -> Literal["interrupted", "already_finished", "not_cancellable"]:
+        """Stop one running tool call."""
+        await self._loaded(session)
+        if await self._supervisor.interrupt_tool(session, call_id):
+            return "interrupted"
+        return "already_finished"
+
+    async def letters(self, session: SessionId) -> list[LetterView]:
+        """Letters with their receipts."""
+        return snapshot.letters(await self._loaded(session))
+
+    async def trace(self, session: SessionId) -> dict[str, Any]:
+        """The BrainPilot V1 TraceGraph."""
+        row = await self.log.session(session)
+        if row is None:
+            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+        created = datetime.fromtimestamp(row.created_ms / 1000, UTC)
+        stamp = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return trace_graph(session, stamp, await self._traces.load(session))
+
+    async def stats(self, session: SessionId) -> dict[str, Any]:
+        """Statistics of a session."""
+        await self.session(session)
+        return await stats_of(self.log, session)
+
+    def workspace(self, session: SessionId) -> Workspace:
+        """The files of a session."""
+        return self._worktrees.of(session)
+
+    def mcp_status(self) -> dict[str, Any]:
+        """No MCP server is configured in this version."""
+        return {"state": "unconfigured", "servers": []}
+
+    # --- the live feed ----------------------------------------------------------------------
+
+    def listen(self, on_item: Listener) -> Callable[[], None]:
+        """Follow the feed."""
+        return self._organs.hub.listen(on_item)
+
+    def snapshot(self, session: SessionId) -> tuple[SessionView, tuple[OpenText, ...]]:
+        """View and open texts of a session in memory, at one instant."""
+        state = self._organs.manager.state(session)
+        return snapshot.view(state), self._organs.hub.open_texts(session)
+
+    def _accepting(self) -> None:
+        if self._organs.liveness.closing:
+            raise Unavailable("the daemon is stopping; nothing was accepted")
+
+
+def _title(title: str | None) -> str:
+    return (title or "").strip()[:TITLE_CHARS_MAX] or DEFAULT_TITLE
+
+
+def _check_content(content: str) -> None:
+    if not content.strip():
+        raise BadRequest("a message needs content")
+    if len(content) > CONTENT_CHARS_MAX:
+        raise BadRequest(f"a message has at most {CONTENT_CHARS_MAX:,} characters")

@@ -1,0 +1,270 @@
+"""The mail room: files follow the log, and foreign files become commands.
+
+The log promised a letter, so its file can be placed late, again or not yet: one task works through
+what the feed says and brings every file to the box where it belongs. Letters that were accepted and
+taken by a run in one commit go straight to `cur/`. What could not be placed (disk full, directory
+gone) is tried again; nothing waits for it but other processes.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from typing import Literal
+
+from brainpilot_rt.aiokit.sources import NewId
+from brainpilot_rt.aiokit.tasks import TaskSet
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import CommandRejected, Conflict, Unavailable
+from brainpilot_rt.domain.ids import AgentName, HostRunId, LetterId, MessageId, SessionId, TaskId
+from brainpilot_rt.domain.letters import AgentCard, Letter
+from brainpilot_rt.mailbox.codec import Reason
+from brainpilot_rt.mailbox.maildir import LetterConflict, MailboxGone
+from brainpilot_rt.mailbox.postoffice import PostOffice
+from brainpilot_rt.mailbox.reception import FoundLetter, MailHandlers
+from brainpilot_rt.sessions.hub import Hub, Item
+from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.sessions.state import SessionState
+
+AGAIN_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class MailRoom:
+    """Owns the traffic between the log and the mailbox directories."""
+
+    def __init__(self, manager: SessionManager, hub: Hub, *, new_id: NewId) -> None:
+        self._manager = manager
+        self._hub = hub
+        self._new_id = new_id
+        self._office: PostOffice | None = None
+        self._todo: deque[ev.Recorded] = deque()
+        self._again: dict[LetterId, Letter] = {}
+        self._wake = asyncio.Event()
+
+    def handlers(self) -> MailHandlers:
+        """What the postoffice is to tell us."""
+        return MailHandlers(
+            on_letter=self._on_letter,
+            on_refused=self._on_refused,
+            on_agent_dir=self._on_agent_dir,
+            on_agent_gone=self._on_agent_gone,
+            on_external_receipt=self._on_receipt,
+            on_rebuilt=self._on_rebuilt,
+            on_unknown_session=self._on_unknown_session,
+        )
+
+    def follow(self, office: PostOffice, tasks: TaskSet) -> None:
+        """Begin to bring files to where the log says."""
+        self._office = office
+        self._hub.listen(self._on_item)
+        tasks.spawn(self._work(), name="mail room", endless=True)
+
+    # --- the log speaks, files follow -----------------------------------------------------
+
+    def _on_item(self, item: Item) -> None:
+        if isinstance(item, ev.Recorded) and isinstance(item.event, _FILED):
+            self._todo.append(item)
+            self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(AGAIN_S if self._again else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._retry()
+            while self._todo:
+                batch = list(self._todo)
+                self._todo.clear()
+                await self._file(batch)
+
+    async def _file(self, batch: list[ev.Recorded]) -> None:
+        taken = {
+            letter_id
+            for recorded in batch
+            if isinstance(recorded.event, ev.RunStarted | ev.LettersJoined)
+            for letter_id in recorded.event.letter_ids
+        }
+        for recorded in batch:
+            await self._file_one(recorded, taken)
+
+    async def _file_one(self, recorded: ev.Recorded, taken: set[LetterId]) -> None:
+        office = self._opened()
+        session = recorded.session
+        match recorded.event:
+            case ev.SessionCreated():
+                office.open_session(session)
+            case ev.AgentCreated() as event:
+                card = AgentCard(name=event.agent, kind=event.kind, description=event.description)
+                office.open_agent(session, card)
+            case ev.AgentStopped(agent=agent):
+                office.close_agent(session, agent)
+            case ev.LetterAccepted(letter=letter):
+                await self._place(letter, "cur" if letter.id in taken else "new")
+            case ev.RunStarted(agent=agent, letter_ids=ids, resumes=None):
+                await office.claim(session, agent, ids)
+            case ev.LettersJoined(agent=agent, letter_ids=ids):
+                await office.claim(session, agent, ids)
+            case ev.RunFinished(agent=agent, letter_ids=ids) as event:
+                if event.retry_at_ms is None:
+                    await office.ack(session, agent, ids)
+                else:
+                    await self._release(session, agent)
+            case ev.LetterExpired(letter_id=letter_id) | ev.LetterDied(letter_id=letter_id):
+                await self._lay_away(session, letter_id)
+            case _:
+                pass
+
+    async def _place(self, letter: Letter, into: Literal["new", "cur"]) -> None:
+        office = self._opened()
+        try:
+            await office.place(letter, into)
+        except LetterConflict as conflict:
+            _log.error("a foreign file has taken the name of letter %s: %s", letter.id, conflict)
+        except (MailboxGone, OSError) as trouble:
+            _log.warning("letter %s can not be placed yet: %s", letter.id, trouble)
+            self._again[letter.id] = letter
+            return
+        self._again.pop(letter.id, None)
+        agent = self._manager.state(letter.session).agents.get(letter.to)
+        if agent is not None and agent.kind == "external":
+            await self._report(letter.session, letter.to, letter.id, "placed")
+
+    async def _retry(self) -> None:
+        for letter in list(self._again.values()):
+            known = self._manager.state(letter.session).letters.get(letter.id)
+            if known is None:
+                del self._again[letter.id]
+            else:
+                await self._place(letter, "cur" if known.receipt == "claimed" else "new")
+
+    async def _release(self, session: SessionId, agent: AgentName) -> None:
+        state = self._manager.state(session)
+        kept = [one.letter.id for one in state.queued_for(agent)]
+        await self._opened().release(session, agent, kept)
+
+    async def _lay_away(self, session: SessionId, letter_id: LetterId) -> None:
+        closed = self._manager.state(session).closed.get(letter_id)
+        if closed is not None:
+            await self._opened().ack(session, closed.to, [letter_id])
+
+    async def reconcile(self, state: SessionState) -> int:
+        """After a restart: bring every open letter's file to its box; how many were gone."""
+        office = self._opened()
+        missing = 0
+        for agent in state.agents.values():
+            mail = [one for one in state.letters.values() if one.letter.to == agent.name]
+            card = AgentCard(name=agent.name, kind=agent.kind, description=agent.description)
+            if agent.phase.value == "stopped":
+                continue
+            office.open_agent(state.session, card)
+            if agent.kind == "external":
+                placed: dict[LetterId, Literal["queued", "claimed"]] = {
+                    one.letter.id: one.receipt for one in mail if one.placed
+                }
+                office.expect(state.session, agent.name, placed)
+                mail = [one for one in mail if not one.placed]
+            try:
+                boxes = await office.find(
+                    state.session, agent.name, [one.letter.id for one in mail]
+                )
+            except MailboxGone:
+                boxes = {}
+            for one in mail:
+                box = boxes.get(one.letter.id)
+                if box is None:
+                    missing += 1
+                    await self._place(one.letter, "cur" if one.receipt == "claimed" else "new")
+                elif box == "cur" and one.receipt == "queued":
+                    await office.release(state.session, agent.name, [one.letter.id])
+                elif box == "new" and one.receipt == "claimed":
+                    await office.claim(state.session, agent.name, [one.letter.id])
+        return missing
+
+    # --- foreign files speak, commands follow ---------------------------------------------
+
+    async def _on_letter(self, session: SessionId, agent: AgentName, found: FoundLetter) -> bool:
+        state = await self._manager.load(session)
+        if found.letter_id in state.closed:
+            return False
+        known = state.letters.get(found.letter_id)
+        if known is not None:
+            if known.letter.content != found.letter.content:
+                raise Conflict(f"another letter has the id {found.letter_id}")
+            return True
+        await self._manager.dispatch(
+            session,
+            cmd.ReceiveLetter(
+                agent=agent,
+                letter=found.letter,
+                letter_id=found.letter_id,
+                message_id=MessageId(f"msg_{found.letter_id}"),
+                host_run_id=HostRunId(f"host_{self._new_id()}"),
+                new_task_id=TaskId(f"task_{found.letter_id}"),
+            ),
+        )
+        return True
+
+    async def _on_refused(
+        self, session: SessionId, agent: AgentName, file: str, reason: Reason, detail: str
+    ) -> None:
+        command = cmd.RefuseLetter(agent=agent, file=file, reason=reason.value, detail=detail)
+        await self._manager.dispatch(session, command)
+
+    async def _on_agent_dir(self, session: SessionId, agent: AgentName, card: AgentCard) -> None:
+        await self._manager.dispatch(session, cmd.JoinExternal(agent=agent, card=card))
+
+    async def _on_agent_gone(self, session: SessionId, agent: AgentName) -> None:
+        await self._manager.dispatch(session, cmd.LeaveExternal(agent=agent))
+
+    async def _on_receipt(
+        self,
+        session: SessionId,
+        agent: AgentName,
+        letter_id: LetterId,
+        receipt: Literal["claimed", "consumed"],
+    ) -> None:
+        await self._report(session, agent, letter_id, receipt)
+
+    async def _report(
+        self,
+        session: SessionId,
+        agent: AgentName,
+        letter_id: LetterId,
+        receipt: Literal["placed", "claimed", "consumed"],
+    ) -> None:
+        command = cmd.ReportLetter(agent=agent, letter_id=letter_id, receipt=receipt)
+        try:
+            await self._manager.dispatch(session, command)
+        except (CommandRejected, Unavailable) as fault:
+            _log.warning("receipt %s of letter %s not recorded: %s", receipt, letter_id, fault)
+
+    async def _on_rebuilt(self, session: SessionId, agent: AgentName) -> None:
+        state = await self._manager.load(session)
+        for one in state.letters.values():
+            if one.letter.to == agent:
+                await self._place(one.letter, "cur" if one.receipt == "claimed" else "new")
+
+    async def _on_unknown_session(self, name: str) -> None:
+        _log.warning("mailbox directory %r belongs to no session; nothing in it is read", name)
+
+    def _opened(self) -> PostOffice:
+        assert self._office is not None
+        return self._office
+
+
+_FILED = (
+    ev.SessionCreated,
+    ev.AgentCreated,
+    ev.AgentStopped,
+    ev.LetterAccepted,
+    ev.RunStarted,
+    ev.LettersJoined,
+    ev.RunFinished,
+    ev.LetterExpired,
+    ev.LetterDied,
+)

@@ -1,0 +1,50 @@
+"""The organs a run is wired from, as one value the daemon builds."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from brainpilot_rt.agents.definition import Profile
+from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.aiokit.tasks import TaskSet
+from brainpilot_rt.domain.ids import AgentName, SessionId
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest
+from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.trace import TraceNode
+from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.sessions.hub import Hub
+from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.settings import AgentSettings
+from brainpilot_rt.supervision.conversations import Conversations
+from brainpilot_rt.supervision.liveness import Liveness
+from brainpilot_rt.tools.registry import Registry
+from brainpilot_rt.workspace.files import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organs:
+    """What exists, and nothing that decides."""
+
+    manager: SessionManager
+    hub: Hub
+    log: EventLog
+    liveness: Liveness
+    conversations: Conversations
+    stream: Callable[[ModelRequest], AsyncIterator[ModelEvent]]
+    model_of: Callable[[str | None, str | None], ModelRef | None]
+    """(provider id, model id) a session is bound to -> the model; raises when it is gone."""
+    tools: Registry
+    search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]]
+    workspace: Callable[[SessionId], Workspace]
+    profile: Callable[[str], Profile]
+    """Role -> profile."""
+    prompts: Callable[[], Mapping[str, str]]
+    """Texts of personas the user has overridden, by agent name, as they are now."""
+    trace_nodes: Callable[[SessionId], Sequence[TraceNode]]
+    """Nodes of a session's reasoning graph, in the order of their creation."""
+    destroy: Callable[[SessionId, AgentName, AgentName], Awaitable[None]]
+    """(session, agent, by): stop an agent's run, then the agent."""
+    tasks: TaskSet
+    clock: Clock
+    new_id: NewId
+    settings: AgentSettings
+    attempts_max: int

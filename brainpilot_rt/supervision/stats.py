@@ -1,0 +1,133 @@
+"""Statistics of a session as a fold over its log: tokens, tools, skills and errors, per run."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
+from brainpilot_rt.domain.usage import NO_USAGE, Usage
+from brainpilot_rt.eventlog.port import EventLog
+
+
+@dataclass(slots=True)
+class _Unit:
+    usage: Usage = NO_USAGE
+    tools: Counter[str] = field(default_factory=Counter[str])
+    errors: Counter[str] = field(default_factory=Counter[str])
+    skills: Counter[str] = field(default_factory=Counter[str])
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "tokens": usage_json(self.usage),
+            "tools": dict(self.tools),
+            "skills": {
+                name: {"queries": count, "loads": 0, "browses": 0}
+                for name, count in self.skills.items()
+            },
+            "errors": dict(self.errors),
+        }
+
+
+@dataclass(slots=True)
+class _Run:
+    agent: AgentName
+    started_ms: int
+    finished_ms: int | None = None
+    status: str | None = None
+    delta: _Unit = field(default_factory=_Unit)
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    """Token counters in BrainPilot's shape."""
+    return {
+        "input": usage.input,
+        "output": usage.output,
+        "cacheRead": usage.cache_read,
+        "cacheWrite": usage.cache_write,
+        "total": usage.total,
+    }
+
+
+async def stats_of(log: EventLog, session: SessionId) -> dict[str, Any]:
+    """Read a session's log once, page by page."""
+    total = _Unit()
+    agents: dict[AgentName, _Unit] = {}
+    runs: dict[RunId, _Run] = {}
+    after = 0
+    while page := await log.read(session, after=after):
+        for recorded in page:
+            _take(recorded, total, agents, runs)
+        after = page[-1].seq
+    return {
+        "sessionId": session,
+        "total": total.json(),
+        "byAgent": {name: unit.json() for name, unit in agents.items()},
+        "byRun": [
+            {
+                "runId": run_id,
+                "agentName": run.agent,
+                "startedAt": _iso(run.started_ms),
+                "finishedAt": _iso(run.finished_ms),
+                "status": run.status,
+                "delta": run.delta.json(),
+            }
+            for run_id, run in runs.items()
+        ],
+    }
+
+
+def _take(
+    recorded: ev.Recorded,
+    total: _Unit,
+    agents: dict[AgentName, _Unit],
+    runs: dict[RunId, _Run],
+) -> None:
+    match recorded.event:
+        case ev.RunStarted(run_id=run_id, agent=agent):
+            runs[run_id] = _Run(agent, recorded.at_ms)
+        case ev.RunFinished(agent=agent, run_id=run_id) as event:
+            _ended(runs.get(run_id), recorded.at_ms, _STATUS[event.outcome])
+            for unit in _units(agent, run_id, total, agents, runs):
+                unit.errors.update(
+                    [event.error_code or "error"] if event.outcome == "failed" else ()
+                )
+        case ev.RunInterrupted(run_id=run_id):
+            _ended(runs.get(run_id), recorded.at_ms, "aborted")
+        case ev.ModelReplied(agent=agent, run_id=run_id, usage=usage):
+            for unit in _units(agent, run_id, total, agents, runs):
+                unit.usage = unit.usage.plus(usage)
+        case ev.ToolFinished(agent=agent, run_id=run_id, name=name):
+            for unit in _units(agent, run_id, total, agents, runs):
+                unit.tools[name] += 1
+                unit.skills.update(["search"] if name == "skill_search" else ())
+        case _:
+            pass
+
+
+def _ended(run: _Run | None, at_ms: int, status: str) -> None:
+    if run is not None:
+        run.finished_ms = at_ms
+        run.status = status
+
+
+_STATUS = {"completed": "ok", "failed": "error", "aborted": "aborted"}
+
+
+def _units(
+    agent: AgentName,
+    run_id: RunId,
+    total: _Unit,
+    agents: dict[AgentName, _Unit],
+    runs: dict[RunId, _Run],
+) -> list[_Unit]:
+    units = [total, agents.setdefault(agent, _Unit())]
+    return [*units, runs[run_id].delta] if run_id in runs else units
+
+
+def _iso(at_ms: int | None) -> str | None:
+    if at_ms is None:
+        return None
+    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return stamp.replace("+00:00", "Z")

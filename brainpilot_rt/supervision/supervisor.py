@@ -1,0 +1,220 @@
+"""The supervisor: a worker for every run, a timer for what time will change, and every stop.
+
+It starts nothing on its own account: a run begins when the authority committed `run_started`, and
+this module hears of it on the feed. A stop raises the fence first, then cancels, waits until
+everything has really exited, and only then answers (D9).
+"""
+
+import asyncio
+import logging
+from functools import partial
+
+from brainpilot_rt.aiokit.sources import Clock
+from brainpilot_rt.aiokit.tasks import TaskSet, finish_shielded
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import CommandRejected, Unavailable
+from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
+from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.sessions.hub import Item
+from brainpilot_rt.sessions.recovery import cut
+from brainpilot_rt.sessions.runs import after_stop
+from brainpilot_rt.sessions.schedule import due_ms
+from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.worker import Worker
+
+TOOL_GRACE_S = 5.0
+"""Seconds running tools get to finish and commit when the daemon stops."""
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Owns the workers of all sessions."""
+
+    def __init__(self, organs: Organs, tasks: TaskSet, clock: Clock) -> None:
+        self._organs = organs
+        self._tasks = tasks
+        self._clock = clock
+        self._workers: dict[RunId, tuple[Worker, asyncio.Task[None]]] = {}
+        self._timers: dict[SessionId, tuple[int, asyncio.TimerHandle]] = {}
+        self._stopping: dict[tuple[SessionId, AgentName | None], asyncio.Event] = {}
+        self._live = False
+
+    async def start(self) -> None:
+        """Work every run the recovered sessions have, and every one that begins from now on."""
+        self._live = True
+        self._organs.hub.listen(self._on_item)
+        for state in self._organs.manager.resident():
+            for run_id in state.runs:
+                self._spawn(state.session, run_id)
+            await self._wake(state.session)
+
+    def workers(self, session: SessionId) -> list[Worker]:
+        """Workers of a session."""
+        return [worker for worker, _ in self._workers.values() if worker.session == session]
+
+    # --- the feed ---------------------------------------------------------------------------
+
+    def _on_item(self, item: Item) -> None:
+        if not isinstance(item, ev.Recorded) or not self._live:
+            return
+        if isinstance(item.event, ev.RunStarted):
+            self._spawn(item.session, item.event.run_id)
+        if isinstance(item.event, _TIMED):
+            self._arm(item.session)
+
+    def _spawn(self, session: SessionId, run_id: RunId) -> None:
+        if run_id in self._workers:
+            return
+        worker = Worker(self._organs, session, run_id)
+        task = self._tasks.spawn(worker.work(), name=f"run {session}/{run_id}")
+        self._workers[run_id] = (worker, task)
+        task.add_done_callback(lambda _done: self._workers.pop(run_id, None))
+
+    def _arm(self, session: SessionId) -> None:
+        """One timer per session at most, set to the earliest thing that time changes."""
+        known = self._timers.pop(session, None)
+        if known is not None:
+            known[1].cancel()
+        due = due_ms(self._organs.manager.state(session))
+        if due is None:
+            return
+        delay_s = max(0.0, (due - self._clock.now_ms()) / 1000)
+        wake = partial(self._tasks.spawn, name=f"wake {session}")
+        handle = asyncio.get_running_loop().call_later(
+            delay_s, lambda: wake(self._wake(session)) and None
+        )
+        self._timers[session] = (due, handle)
+
+    async def _wake(self, session: SessionId) -> None:
+        try:
+            await self._organs.manager.dispatch(session, cmd.Wake())
+        except (CommandRejected, Unavailable) as fault:
+            _log.warning("waking %s: %s", session, fault)
+        if self._live:
+            self._arm(session)
+
+    # --- stops ------------------------------------------------------------------------------
+
+    async def interrupt(self, session: SessionId, agent: AgentName | None) -> bool:
+        """Stop one agent or the session; True when there was something to stop. Single-flight."""
+        key = (session, agent)
+        while key in self._stopping:
+            await self._stopping[key].wait()
+        state = await self._organs.manager.load(session)
+        if not _anything_to_stop(state, agent):
+            return False
+        ended = self._stopping[key] = asyncio.Event()
+        try:
+            await finish_shielded(self._stop(session, agent, "by the user"))
+        finally:
+            del self._stopping[key]
+            ended.set()
+        return True
+
+    async def _stop(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
+        manager = self._organs.manager
+        await manager.dispatch(session, cmd.Interrupt(agent=agent))
+        await self._end(session, agent, reason)
+        await manager.amend(session, lambda state, moment: after_stop(state, agent, moment))
+
+    async def _end(self, session: SessionId, agent: AgentName | None, reason: str) -> int:
+        """Cancel workers and return when they have exited; how many there were."""
+        state = self._organs.manager.state(session)
+        mine = [
+            (worker, task)
+            for run_id, (worker, task) in list(self._workers.items())
+            if worker.session == session
+            and (agent is None or (run_id in state.runs and state.runs[run_id].agent == agent))
+        ]
+        for worker, _ in mine:
+            worker.stop_reason = reason
+        async with asyncio.TaskGroup() as group:
+            for _, task in mine:
+                group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
+        return len(mine)
+
+    async def interrupt_tool(self, session: SessionId, call_id: str) -> bool:
+        """End one running tool call; False when it is not running."""
+        for worker in self.workers(session):
+            if worker.wiring is not None and await worker.wiring.cancel_tool(call_id):
+                return True
+        return False
+
+    async def destroy(self, session: SessionId, agent: AgentName, by: AgentName) -> None:
+        """Stop an agent's run, then the agent, for good."""
+        state = await self._organs.manager.load(session)
+        known = state.agents.get(agent)
+        if known is not None and known.phase is AgentPhase.RUNNING:
+            await self._end(session, agent, "destroyed")
+        await self._organs.manager.dispatch(session, cmd.DestroyAgent(agent=agent, by=by))
+
+    async def evict(self, session: SessionId) -> int:
+        """Stop everything of a session and drop it from memory; how many runs were stopped."""
+        manager = self._organs.manager
+        state = await manager.load(session)
+        stopped = len(state.runs)
+        if stopped or state.host_turn is not None:
+            await finish_shielded(self._stop(session, None, "evicted"))
+        await manager.dispatch(session, cmd.Evict(agents_stopped=stopped))
+        self._drop_timer(session)
+        manager.forget(session)
+        self._organs.conversations.forget(session)
+        return stopped
+
+    def _drop_timer(self, session: SessionId) -> None:
+        known = self._timers.pop(session, None)
+        if known is not None:
+            known[1].cancel()
+
+    async def close(self) -> None:
+        """Stop for a shutdown: texts and runs are cut so that the next start resumes them."""
+        self._live = False
+        for session in list(self._timers):
+            self._drop_timer(session)
+        await self._let_tools_finish()
+        running = [task for _, task in self._workers.values()]
+        async with asyncio.TaskGroup() as group:
+            for task in running:
+                group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
+        for state in self._organs.manager.resident():
+            if state.runs:
+                await self._organs.manager.amend(state.session, lambda now, _moment: cut(now))
+
+    async def _let_tools_finish(self) -> None:
+        """Running tools may finish and commit; model calls are cancelled at once."""
+        busy = [
+            task
+            for worker, task in self._workers.values()
+            if worker.wiring is not None and worker.wiring.runner.running
+        ]
+        idle = [task for _, task in self._workers.values() if task not in busy]
+        for task in idle:
+            task.cancel()
+        if busy:
+            await asyncio.wait(busy, timeout=TOOL_GRACE_S)
+
+
+def _anything_to_stop(state: SessionState, agent: AgentName | None) -> bool:
+    if agent is None:
+        waiting = any(
+            not one.paused and state.queued_for(one.name) for one in state.agents.values()
+        )
+        return bool(state.runs or state.host_turn or waiting or state.questions)
+    known = state.agents.get(agent)
+    return known is not None and (
+        known.phase is AgentPhase.RUNNING or known.retry_at_ms is not None
+    )
+
+
+_TIMED = (
+    ev.RunFinished,
+    ev.RunInterrupted,
+    ev.LetterAccepted,
+    ev.LetterReceived,
+    ev.LetterExpired,
+    ev.StopRequested,
+    ev.AgentStopped,
+)

@@ -1,0 +1,255 @@
+"""What the tools of one run may do, and how their calls are recorded.
+
+`begin` is told what precedes the calls; the first commit of the batch holds it together with
+`tool_planned` and `tool_started` (one commit per step of a turn). Ids of what a call creates come
+from the call's own id.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from brainpilot_rt.agents.ports import RunIdentity
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import Conflict
+from brainpilot_rt.domain.ids import AgentName, CallId, LetterId, RequestId, TaskId
+from brainpilot_rt.domain.letters import LetterKind
+from brainpilot_rt.domain.messages import ToolCall
+from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.trace import TraceNode
+from brainpilot_rt.sessions.hub import Item
+from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.tools.context import ToolContext
+from brainpilot_rt.tools.registry import Registry, Tool
+from brainpilot_rt.tools.runner import Allow, CallOutcome, Refuse, RunnerPorts, Verdict
+from brainpilot_rt.trace import graph
+
+CALL_PREFIX = "call_"
+
+
+class ToolPorts:
+    """The ports of one run's tools."""
+
+    def __init__(self, organs: Organs, identity: RunIdentity, registry: Registry) -> None:
+        self._organs = organs
+        self._identity = identity
+        self._registry = registry
+        self._session = identity.session
+        self._turn = 0
+        self._pending: tuple[ev.Event, ...] = ()
+        self._attempts: dict[CallId, int] = {}
+
+    def begin(
+        self,
+        calls: Sequence[ToolCall],
+        turn: int,
+        preceding: tuple[ev.Event, ...],
+        *,
+        resumed: bool,
+    ) -> None:
+        """The next batch; its first commit will hold `preceding` and what is planned."""
+        self._turn = turn
+        planned = () if resumed else tuple(self._planned(call) for call in calls)
+        self._pending = (*preceding, *planned)
+        run = self._organs.manager.state(self._session).runs.get(self._identity.run_id)
+        begun = {one.call_id for one in run.calls.values() if one.started} if run else set[CallId]()
+        self._attempts = {call.call_id: 2 if call.call_id in begun else 1 for call in calls}
+
+    def runner_ports(self) -> RunnerPorts:
+        """What the runner needs."""
+        return RunnerPorts(
+            context=self._context,
+            gate=self._gate,
+            started=self._started,
+            finished=self._finished,
+        )
+
+    # --- the record of calls --------------------------------------------------------------
+
+    def _planned(self, call: ToolCall) -> ev.ToolPlanned:
+        return ev.ToolPlanned(
+            run_id=self._identity.run_id,
+            agent=self._identity.agent,
+            turn=self._turn,
+            call_id=call.call_id,
+            name=call.name,
+            arguments=call.arguments,
+            raw_arguments=call.raw_arguments if call.arguments is None else "",
+            effect=self._registry.effect(call.name),
+        )
+
+    async def _gate(self, call: ToolCall, tool: Tool) -> Verdict:
+        del tool
+        agent = self._organs.manager.state(self._session).agents[self._identity.agent]
+        if agent.run_id != self._identity.run_id:
+            return Refuse("this run has ended")
+        return Allow() if call.name in self._registry else Refuse("not offered to this agent")
+
+    async def _started(self, calls: tuple[ToolCall, ...]) -> None:
+        pending, self._pending = self._pending, ()
+        started = [
+            ev.ToolStarted(
+                run_id=self._identity.run_id,
+                call_id=call.call_id,
+                attempt=self._attempts.get(call.call_id, 1),
+            )
+            for call in calls
+        ]
+        if pending or started:
+            await self._organs.manager.record(self._session, *pending, *started)
+
+    async def _finished(self, outcome: CallOutcome) -> None:
+        result = outcome.result
+        await self._organs.manager.record(
+            self._session,
+            *self._pending,
+            ev.ToolFinished(
+                run_id=self._identity.run_id,
+                agent=self._identity.agent,
+                call_id=result.call_id,
+                name=result.name,
+                content=result.content,
+                status=result.status,
+                full_output_path=result.full_output_path,
+                duration_ms=outcome.duration_ms,
+                reason=outcome.reason,
+            ),
+        )
+        self._pending = ()
+
+    # --- what a tool may do ---------------------------------------------------------------
+
+    def _context(self, call: ToolCall) -> ToolContext:
+        own = call.call_id.removeprefix(CALL_PREFIX)
+
+        async def send(
+            to: AgentName, content: str, kind: LetterKind | None, task_id: TaskId | None
+        ) -> str:
+            return await self._send(own, to, content, kind, task_id)
+
+        async def ask(question: str, options: tuple[str, ...], free: bool) -> str:  # noqa: FBT001 - the port's signature
+            asked = cmd.AskQuestion(
+                request_id=RequestId(f"req_{own}"),
+                run_id=self._identity.run_id,
+                call_id=call.call_id,
+                agent=self._identity.agent,
+                question=question,
+                options=options,
+                allow_free_text=free,
+            )
+            return await self._ask(asked)
+
+        organs = self._organs
+        return ToolContext(
+            session=self._session,
+            agent=self._identity.agent,
+            role=self._identity.role,
+            run_id=self._identity.run_id,
+            call_id=call.call_id,
+            workspace=organs.workspace(self._session),
+            clock=organs.clock,
+            trace_rules=graph,
+            send=send,
+            ask=ask,
+            create_agent=self._create_agent,
+            destroy_agent=self._destroy_agent,
+            save_trace=self._save_trace,
+            trace_nodes=lambda: organs.trace_nodes(self._session),
+            search=self._search,
+        )
+
+    async def _send(
+        self,
+        own: str,
+        to: AgentName,
+        content: str,
+        kind: LetterKind | None,
+        task_id: TaskId | None,
+    ) -> str:
+        records = await self._organs.manager.dispatch(
+            self._session,
+            cmd.SendLetter(
+                sender=self._identity.agent,
+                run_id=self._identity.run_id,
+                to=to,
+                content=content,
+                kind=kind,
+                task_id=task_id,
+                letter_id=LetterId(own),
+                new_task_id=TaskId(f"task_{own}"),
+            ),
+        )
+        said = [f"Letter {own} to {to} is queued."]
+        for recorded in records:
+            match recorded.event:
+                case ev.TaskOpened(task_id=opened, letter_id=letter_id) if letter_id == own:
+                    said.append(f"It opened task {opened}; the result will reach you as a letter.")
+                case ev.TaskClosed(task_id=closed, letter_id=letter_id) if letter_id == own:
+                    said.append(f"It delivers task {closed}.")
+                case ev.AgentCreated(agent=agent) if agent == to:
+                    said.append(f"{agent} joined the team.")
+                case _:
+                    pass
+        if self._organs.manager.state(self._session).agents[to].paused:
+            said.append(f"{to} is paused by the user and will read it later.")
+        return " ".join(said)
+
+    async def _ask(self, asked: cmd.AskQuestion) -> str:
+        """Ask durably and wait for as long as it takes; an answer given meanwhile counts."""
+        manager = self._organs.manager
+        answered = await self._answer_in_log(asked.request_id)
+        if answered is not None:
+            return answered
+        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def on_item(item: Item) -> None:
+            if not isinstance(item, ev.Recorded) or waiting.done():
+                return
+            match item.event:
+                case ev.QuestionAnswered(request_id=asked.request_id, answer=answer):
+                    waiting.set_result(answer)
+                case ev.QuestionCancelled(request_id=asked.request_id, reason=reason):
+                    waiting.set_exception(Conflict(f"the question was withdrawn: {reason}"))
+                case _:
+                    pass
+
+        undo = self._organs.hub.listen(on_item)
+        try:
+            await manager.dispatch(self._session, asked)
+            return await waiting
+        finally:
+            undo()
+
+    async def _answer_in_log(self, request_id: RequestId) -> str | None:
+        """The answer to a question asked before a crash, if it came before this run resumed."""
+        known = await self._organs.log.read_back(
+            self._session, limit=64, types=frozenset({"question_answered"})
+        )
+        for recorded in known:
+            match recorded.event:
+                case ev.QuestionAnswered(request_id=answered, answer=answer) if (
+                    answered == request_id
+                ):
+                    return answer
+                case _:
+                    pass
+        return None
+
+    async def _create_agent(self, agent: AgentName) -> str:
+        command = cmd.CreateAgent(agent=agent, by=self._identity.agent)
+        records = await self._organs.manager.dispatch(self._session, command)
+        return f"{agent} is ready." if records else f"{agent} is in the team already."
+
+    async def _destroy_agent(self, agent: AgentName) -> str:
+        await self._organs.destroy(self._session, agent, self._identity.agent)
+        return f"{agent} was stopped; whoever waited for it has been told."
+
+    async def _save_trace(self, op: Literal["created", "updated"], node: TraceNode) -> None:
+        await self._organs.manager.record(
+            self._session, ev.TraceNodeSaved(op=op, node=node, agent=self._identity.agent)
+        )
+
+    async def _search(self, query: str, top_k: int) -> list[Passage]:
+        organs = self._organs
+        return await organs.search(self._session, organs.workspace(self._session), query, top_k)

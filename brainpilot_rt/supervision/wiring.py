@@ -1,0 +1,217 @@
+"""Wires one run: the ports of the turn loop and of its tools, filled with the organs.
+
+Nothing here decides. Facts go to the manager, words to the hub, calls to the runner, letters
+through commands. Everything a tool creates gets an id made from its call id, so that a call that is
+run again after a crash does nothing twice (D7).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Literal
+
+from brainpilot_rt.agents.definition import AgentDefinition, RequestContext
+from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
+from brainpilot_rt.context.assembly import Assembled, assemble
+from brainpilot_rt.context.conversation import render
+from brainpilot_rt.context.sections import Member, OpenTask, Surroundings, system_prompt
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import AgentName, CallId, MessageId, RunId
+from brainpilot_rt.domain.messages import AssistantMessage, Message, ToolCall, UserMessage
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest, ReplyFinished
+from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.domain.tools import ToolResult, ToolSpec
+from brainpilot_rt.governance.access import allowed_tools
+from brainpilot_rt.sessions.runs import silent
+from brainpilot_rt.sessions.state import RunState, SessionState
+from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.stalls import StallWatch
+from brainpilot_rt.supervision.toolports import CALL_PREFIX, ToolPorts
+from brainpilot_rt.tools.runner import RunnerLimits, ToolRunner
+
+
+class RunWiring:
+    """The ports of one run."""
+
+    def __init__(self, organs: Organs, state: SessionState, run: RunState) -> None:
+        self._organs = organs
+        self._session = state.session
+        agent = state.agents[run.agent]
+        self.identity = RunIdentity(
+            session=state.session, agent=run.agent, role=agent.role, run_id=run.run_id
+        )
+        context = RequestContext(
+            session=state.session,
+            agent=run.agent,
+            role=agent.role,
+            model=organs.model_of(state.provider_id, state.model_id),
+            thinking=state.thinking,
+            prompt=organs.prompts().get(run.agent),
+            max_turns=organs.settings.max_turns,
+        )
+        self.definition: AgentDefinition = organs.profile(agent.role).create(context)
+        allowed = organs.tools.only(allowed_tools(agent.role) & frozenset(self.definition.tools))
+        self._specs = {spec.name: spec for spec in allowed.specs()}
+        self.tool_ports = ToolPorts(organs, self.identity, allowed)
+        self.runner = ToolRunner(
+            allowed,
+            self.tool_ports.runner_ports(),
+            clock=organs.clock,
+            limits=RunnerLimits(
+                parallel_max=organs.settings.tools_parallel_max,
+                result_tokens_max=organs.settings.tool_result_tokens_max,
+            ),
+        )
+
+    def ports(self) -> TurnPorts:
+        """The world as the turn loop sees it."""
+        return TurnPorts(
+            stream=self._stream,
+            emit=self._emit,
+            show=self._show,
+            offer=self._offer,
+            call_tools=self._call_tools,
+            boundary=self._boundary,
+            remind=self._remind,
+            assemble=self._assemble,
+            new_message_id=lambda: MessageId(f"msg_{self._organs.new_id()}"),
+            monotonic=self._organs.clock.monotonic,
+        )
+
+    @property
+    def run_id(self) -> RunId:
+        """The run that is wired."""
+        return self.identity.run_id
+
+    def _state(self) -> SessionState:
+        return self._organs.manager.state(self._session)
+
+    async def _emit(self, *events: ev.Event) -> list[ev.Recorded]:
+        return await self._organs.manager.record(self._session, *events)
+
+    def _show(
+        self,
+        message_id: MessageId,
+        index: int,
+        offset: int,
+        text: str,
+        kind: Literal["text", "reasoning"],
+    ) -> None:
+        del index, offset, kind  # the hub counts them itself, as everybody is told
+        self._organs.hub.show(self._session, message_id, text)
+
+    async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        organs = self._organs
+        if organs.liveness.closing:
+            raise asyncio.CancelledError  # the daemon stops: this turn is asked at the next start
+        stream = organs.stream(request)
+        watch = StallWatch(
+            organs.settings.stall_notice_s, lambda silent_s: self._stalled(request.turn, silent_s)
+        )
+        try:
+            with organs.liveness.hold("model_call"):
+                async for event in stream:
+                    watch.heard()
+                    yield self._own_ids(event) if isinstance(event, ReplyFinished) else event
+        finally:
+            watch.stop()
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    def _own_ids(self, reply: ReplyFinished) -> ReplyFinished:
+        """Give every call an id of ours: providers repeat theirs, and ours name what it creates."""
+        parts = tuple(
+            part.model_copy(update={"call_id": CallId(f"{CALL_PREFIX}{self._organs.new_id()}")})
+            if isinstance(part, ToolCall)
+            else part
+            for part in reply.message.parts
+        )
+        return reply.model_copy(update={"message": AssistantMessage(parts=parts)})
+
+    def _stalled(self, turn: int, silent_s: int) -> None:
+        stalled = ev.ModelStalled(
+            run_id=self.run_id,
+            agent=self.identity.agent,
+            turn=turn,
+            silent_s=silent_s,
+            reason="the model has sent nothing",
+        )
+        self._organs.tasks.spawn(self._emit(stalled), name=f"stall notice of {self.run_id}")
+
+    def _offer(self, names: tuple[str, ...]) -> tuple[ToolSpec, ...]:
+        return tuple(self._specs[name] for name in names if name in self._specs)
+
+    async def _call_tools(
+        self,
+        calls: tuple[ToolCall, ...],
+        turn: int,
+        preceding: tuple[ev.Event, ...],
+        *,
+        resumed: bool,
+    ) -> list[ToolResult]:
+        self.tool_ports.begin(calls, turn, preceding, resumed=resumed)
+        return await self.runner.run(calls)
+
+    async def _boundary(
+        self, turn: int, preceding: tuple[ev.Event, ...]
+    ) -> tuple[UserMessage, ...]:
+        state = self._state()
+        agent = self.identity.agent
+        if state.agents[agent].paused or not state.queued_for(agent):
+            return ()
+        waiting = {one.letter.id: one.letter for one in state.queued_for(agent)}
+        records = await self._organs.manager.dispatch(
+            self._session, cmd.JoinLetters(run_id=self.run_id, turn=turn, preceding=preceding)
+        )
+        for recorded in records:
+            match recorded.event:
+                case ev.LettersJoined(letter_ids=ids):
+                    letters = [waiting[one] for one in ids if one in waiting]
+                    return (UserMessage(text=render(letters, recorded.at_ms)),)
+                case _:
+                    pass
+        return ()
+
+    async def _remind(self, preceding: tuple[ev.Event, ...]) -> UserMessage | None:
+        if not silent(self._state(), self.run_id):
+            return None
+        records = await self._organs.manager.dispatch(
+            self._session, cmd.RemindTasks(run_id=self.run_id, preceding=preceding)
+        )
+        texts = [one.event.text for one in records if isinstance(one.event, ev.TaskReminded)]
+        return UserMessage(text="\n\n".join(texts)) if texts else None
+
+    def _assemble(self, history: Sequence[Message], marker: str, final: bool) -> Assembled:  # noqa: FBT001 - the port's signature
+        del final
+        around = surroundings(self._state(), self.identity.agent)
+        system = system_prompt(self.definition.system, around, marker)
+        return assemble(system, history, budget_chars=self._organs.settings.context_chars_max)
+
+    async def cancel_tool(self, call_id: str) -> bool:
+        """End one running call; False when it is not running."""
+        for running in self.runner.running:
+            if running.call_id == call_id:
+                return await self.runner.interrupt(running.call_id)
+        return False
+
+
+def surroundings(state: SessionState, agent: AgentName) -> Surroundings:
+    """What an agent is told about its team and its tasks."""
+    return Surroundings(
+        agent=agent,
+        team=[
+            Member(one.name, one.role, one.phase, one.kind, one.description)
+            for one in state.agents.values()
+            if one.phase is not AgentPhase.STOPPED
+        ],
+        holds=[
+            OpenTask(one.task_id, one.creator, one.title)
+            for one in state.tasks.values()
+            if one.assignee == agent
+        ],
+        waits=[
+            OpenTask(one.task_id, one.assignee, one.title)
+            for one in state.tasks.values()
+            if one.creator == agent
+        ],
+    )

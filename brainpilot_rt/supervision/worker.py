@@ -1,0 +1,155 @@
+"""One run from its start to its outcome. Never fails: whatever happens becomes an outcome.
+
+A worker exists while a run does. It is cancelled by a stop (then it records `aborted`) or by the
+daemon's shutdown (then it records nothing: the supervisor cuts the run so that the next start
+resumes it). When the log is in trouble the run waits; it is begun again where the log knows it.
+"""
+
+import asyncio
+import logging
+
+from brainpilot_rt.agents import turn
+from brainpilot_rt.agents.ports import RunResult
+from brainpilot_rt.aiokit.tasks import finish_shielded
+from brainpilot_rt.domain import citations
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
+from brainpilot_rt.domain.ids import PRINCIPAL, RunId, SessionId
+from brainpilot_rt.sessions.state import RunState, SessionState
+from brainpilot_rt.supervision.delivery import Retry, verdict
+from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.wiring import RunWiring
+from brainpilot_rt.workspace.files import Workspace
+
+STORAGE_PAUSE_S = 1.0
+STORAGE_PAUSE_MAX_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works one run."""
+
+    def __init__(self, organs: Organs, session: SessionId, run_id: RunId) -> None:
+        self._organs = organs
+        self.session = session
+        self.run_id = run_id
+        self.wiring: RunWiring | None = None
+        self.stop_reason = "shutdown"
+        """Set before the worker is cancelled: `shutdown` records nothing."""
+
+    async def work(self) -> None:
+        """Run to the outcome and record it; survives trouble with the log by beginning again."""
+        pause_s = STORAGE_PAUSE_S
+        while True:
+            try:
+                await self._once()
+            except Unavailable as fault:
+                _log.warning("run %s waits for the log: %s", self.run_id, fault)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, STORAGE_PAUSE_MAX_S)
+            except asyncio.CancelledError:
+                if self.stop_reason != "shutdown":
+                    await finish_shielded(self._record_abort())
+                raise
+            else:
+                return
+
+    async def _once(self) -> None:
+        found = self._current()
+        if found is None:
+            return
+        state, run = found
+        result = await self._result(state, run)
+        await finish_shielded(self._finish(run, result))
+
+    def _current(self) -> tuple[SessionState, RunState] | None:
+        state = self._organs.manager.state(self.session)
+        run = state.runs.get(self.run_id)
+        return None if run is None else (state, run)
+
+    async def _result(self, state: SessionState, run: RunState) -> RunResult:
+        """The loop's result; a defect of ours fails the run with its name, not the daemon."""
+        try:
+            self.wiring = RunWiring(self._organs, state, run)
+            conversation = await self._organs.conversations.of(self.session, run.agent)
+            return await turn.run(
+                self.wiring.definition,
+                self.wiring.ports(),
+                conversation.messages(),
+                identity=self.wiring.identity,
+                first_turn=run.turns,
+                thinking=state.thinking,
+            )
+        except Unavailable:
+            raise
+        except RuntimeFault as fault:
+            return RunResult(
+                outcome="failed", reason=fault.message, error_code=fault.code, turns=run.turns
+            )
+        except Exception as crash:  # noqa: BLE001 - the named boundary of a run
+            _log.exception("run %s crashed", self.run_id)
+            reason = f"internal error: {type(crash).__name__}"
+            return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)
+
+    async def _finish(self, run: RunState, result: RunResult) -> None:
+        organs = self._organs
+        fate = verdict(
+            failed=result.outcome == "failed",
+            retryable=result.retryable,
+            retry_after_s=result.retry_after_s,
+            attempt=run.attempt,
+            attempts_max=organs.attempts_max,
+            now_ms=organs.clock.now_ms(),
+        )
+        cited = citations.parse(result.answer) if run.agent == PRINCIPAL else []
+        holding = await asyncio.to_thread(verified, organs.workspace(self.session), cited)
+        await self._record(
+            cmd.FinishRun(
+                run_id=run.run_id,
+                outcome=result.outcome,
+                turns=result.turns,
+                reason=result.reason,
+                error_code=result.error_code,
+                message_id=result.message_id,
+                answer=result.answer,
+                citations=tuple(holding),
+                unverified_citations=len(cited) - len(holding),
+                retry_at_ms=fate.at_ms if isinstance(fate, Retry) else None,
+                closing=result.closing,
+            )
+        )
+
+    async def _record_abort(self) -> None:
+        found = self._current()
+        if found is not None:
+            await self._record(
+                cmd.FinishRun(
+                    run_id=self.run_id,
+                    outcome="aborted",
+                    turns=found[1].turns,
+                    reason=self.stop_reason,
+                )
+            )
+
+    async def _record(self, command: cmd.FinishRun) -> None:
+        try:
+            await self._organs.manager.dispatch(self.session, command)
+        except CommandRejected as refused:
+            _log.warning("the end of run %s was refused: %s", self.run_id, refused)
+
+
+def verified(workspace: Workspace, cited: list[Citation]) -> list[Citation]:
+    """Those citations whose quote occurs in the cited lines of the file. Blocks."""
+    lines: dict[str, list[str]] = {}
+    good: list[Citation] = []
+    for one in cited:
+        if one.path not in lines:
+            try:
+                lines[one.path] = workspace.read_text(one.path).splitlines()
+            except RuntimeFault:
+                lines[one.path] = []
+        if citations.holds(one, lines[one.path]):
+            good.append(one)
+    return good

@@ -1,0 +1,79 @@
+"""Where each session works: its own folder under the data directory, or a folder the user named."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from brainpilot_rt.domain.errors import BadRequest, RuntimeFault
+from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.workspace.files import Workspace
+from brainpilot_rt.workspace.staging import take_staged
+
+STAGING: Final = SessionId("local")
+"""BrainPilot's drafts: files uploaded before their session exists."""
+
+
+class Worktrees:
+    """Work trees by session; made on demand, remembered while used."""
+
+    def __init__(
+        self, manager: SessionManager, data_dir: Path, mailbox_dir: Path, env: Mapping[str, str]
+    ) -> None:
+        self._manager = manager
+        self._data_dir = data_dir
+        self._hidden = (data_dir, mailbox_dir)
+        shared = env.get("BP_SHARED_DIR")
+        self._shared = Path(shared) if shared else None
+        self._kept: dict[SessionId, Workspace] = {}
+
+    def check(self, folder: str) -> None:
+        """Refuse a folder that can not be a workspace."""
+        if not Path(folder).is_absolute():
+            raise BadRequest("the workspace must be an absolute path")
+        self._user_tree(Path(folder))
+
+    def of(self, session: SessionId) -> Workspace:
+        """The work tree of a session, also of one that does not exist (yet)."""
+        kept = self._kept.get(session)
+        if kept is not None:
+            return kept
+        named = self._named(session)
+        tree = self._user_tree(Path(named)) if named else self._own_tree(session)
+        self._kept[session] = tree
+        return tree
+
+    def settle_in(self, session: SessionId) -> None:
+        """Make the work tree and move staged drafts into it. Blocks."""
+        tree = self.of(session)
+        if tree.owned:
+            tree.create()
+        staging = self._own_tree(STAGING)
+        if session != STAGING and staging.root.is_dir() and tree.owned:
+            take_staged(staging, tree)
+
+    def forget(self, session: SessionId) -> None:
+        """Drop what is remembered of a session."""
+        self._kept.pop(session, None)
+
+    def _named(self, session: SessionId) -> str | None:
+        try:
+            return self._manager.state(session).workspace
+        except RuntimeFault:
+            return None
+
+    def _own_tree(self, session: SessionId) -> Workspace:
+        return Workspace(
+            self._data_dir / "workspaces" / session,
+            data=self._data_dir / "data",
+            shared=self._shared,
+        )
+
+    def _user_tree(self, folder: Path) -> Workspace:
+        return Workspace(
+            folder,
+            data=self._data_dir / "data",
+            shared=self._shared,
+            hidden=self._hidden,
+            owned=False,
+        )
