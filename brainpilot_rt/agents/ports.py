@@ -95,7 +95,7 @@ class CallTools(Protocol):
         Commits `preceding` together with `tool_planned` and `tool_started`, then each
         `tool_finished`. A failing tool is a result, never an exception. `resumed`: the calls were
         planned before a crash, so each is repeated or not by its effect class (D7), and `preceding`
-        is empty.
+        is empty. When cancelled: every planned call has its `tool_finished` before it raises.
         """
         ...
 

@@ -79,7 +79,7 @@ def assemble(
 
 def _note(left_out: int) -> str:
     if left_out:
-        return f"[{left_out} earlier messages are left out to save space.]"
+        return f"[Left out to save space: {left_out} earlier message{'s' * (left_out > 1)}.]"
     return "[The beginning of this conversation is not available.]"
 
 
@@ -91,9 +91,11 @@ def _repair(history: Iterable[Message]) -> list[_Unit]:
         last = units[-1] if units else None
         match message:
             case UserMessage(text=text):
+                if not text.strip():
+                    continue
                 if isinstance(last, UserMessage):
                     units[-1] = UserMessage(text=f"{last.text}\n\n{text}")
-                elif text.strip():
+                else:
                     units.append(message)
             case AssistantMessage():
                 if not message.text.strip() and not message.tool_calls:

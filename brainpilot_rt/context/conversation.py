@@ -46,7 +46,7 @@ INTERRUPTED_TEXT: Final = "Interrupted: this call was stopped before it had a re
 ABORTED_TEXT: Final = "[This work was stopped before it was finished.]"
 FAILED_TEXT: Final = "[This work ended with an error before it was finished.]"
 
-_FENCE: Final = re.compile(r"^(?=[ \t]*\[(?:letter |end of letter\]))", re.MULTILINE)
+_FENCE: Final = re.compile(r"^([ \t]*)(?=\[(?:letter |end of letter\]))", re.MULTILINE)
 _OLD: Final = timedelta(hours=1)
 _DAYS_FROM: Final = timedelta(days=2)
 
@@ -185,7 +185,7 @@ def _block(letter: Letter, now_ms: int) -> str:
         facts.append(f"written {age} ago")
     if letter.authority.tainted or letter.authority.origin == "external":
         facts.append("untrusted")
-    content = _FENCE.sub(r"\\", letter.content)
+    content = _FENCE.sub(r"\1\\", letter.content)
     return f"[{' · '.join(facts)}]\n{content}\n[end of letter]"
 
 

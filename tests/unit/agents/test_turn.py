@@ -21,7 +21,8 @@ from brainpilot_rt.domain.events import (
 )
 from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import AssistantMessage, TextPart, ToolCall, UserMessage
-from brainpilot_rt.domain.model_calls import AttemptFailed, StopReason
+from brainpilot_rt.domain.model_calls import AttemptFailed, ModelRef, StopReason
+from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.testing.models import Call, Gate, Reply, Thought
 from tests.unit.agents.world import AGENT, RUN, World, letter
 
@@ -92,19 +93,8 @@ async def test_reasoning_is_a_text_of_its_own_before_the_answer():
 
 
 async def test_a_reply_without_deltas_is_still_shown():
-    class Silent(World):
-        async def whole_reply_only(self, request: Any):
-            async for event in self.model.stream(request):
-                if event.type == "finished":
-                    yield event
-
-        def ports(self):
-            from dataclasses import replace
-
-            return replace(super().ports(), stream=self.whole_reply_only)
-
-    world = Silent()
-    world.begin(letter(1, "Why?"))
+    world = await started()
+    world.unheard = frozenset({"text"})
     world.model.say(AGENT, "Because.")
     result = await world.run()
     assert world.shown == {result.message_id: ["Because."]}
@@ -321,18 +311,37 @@ async def test_a_second_cut_reply_in_a_row_fails_the_run():
     assert len(world.model.requests) == 2
 
 
+async def test_cut_replies_that_are_not_in_a_row_each_get_their_second_try():
+    world = await started()
+    for first, second in (("c1", "c2"), ("c3", "c4")):
+        world.model.script(AGENT, Reply((Call("look", {}, first),), stop=StopReason.LENGTH))
+        world.model.say(AGENT, Call("look", {}, second))
+    world.model.say(AGENT, "Done.")
+    result = await world.run()
+    assert (result.outcome, world.executed) == ("completed", ["c2", "c4"])
+
+
+async def test_cancelling_while_cut_calls_are_refused_leaves_no_text_open():
+    world = await started()
+    world.commit_s = 1
+    world.model.script(AGENT, Reply(("So: ", Call("look")), stop=StopReason.LENGTH))
+    await cancelled(world, 1.5)
+    assert world.open_texts() == []
+    assert len(world.events(ToolFinished)) == 1
+
+
 # --- failure and cancellation ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("fault", "retryable", "after"),
+    ("fault", "retry"),
     [
-        (FatalFault("bad key", code="auth"), False, None),
-        (RetryableFault("busy", code="overloaded", retry_after_s=7), True, 7),
+        (FatalFault("bad key", code="auth"), (False, None)),
+        (RetryableFault("busy", code="overloaded", retry_after_s=7), (True, 7)),
     ],
 )
 async def test_a_provider_fault_in_the_middle_of_a_text_closes_it_and_fails_the_run(
-    fault: ProviderFault, retryable: bool, after: float | None
+    fault: ProviderFault, retry: tuple[bool, float | None]
 ):
     world = await started()
     world.model.say(AGENT, Thought("so"), "Half an ", fault)
@@ -342,7 +351,8 @@ async def test_a_provider_fault_in_the_middle_of_a_text_closes_it_and_fails_the_
         fault.message,
         fault.code,
     )
-    assert (result.retryable, result.retry_after_s, result.closing) == (retryable, after, ())
+    assert (result.retryable, result.retry_after_s) == retry
+    assert result.closing == ()
     assert [(e.text, e.aborted) for e in world.events(TextFinished)] == [
         ("so", True),
         ("Half an ", True),
@@ -352,19 +362,9 @@ async def test_a_provider_fault_in_the_middle_of_a_text_closes_it_and_fails_the_
 
 async def test_a_stream_that_just_ends_is_a_protocol_fault():
     world = await started()
-
-    async def stops(request: Any):
-        async for event in world.model.stream(request):
-            if event.type != "finished":
-                yield event
-
-    from dataclasses import replace
-
-    from brainpilot_rt.agents.turn import run
-
+    world.unheard = frozenset({"finished"})
     world.model.say(AGENT, "Half")
-    ports = replace(world.ports(), stream=stops)
-    result = await run(world.definition, ports, world.history(), identity=world.identity)
+    result = await world.run()
     assert (result.outcome, result.error_code) == ("failed", "protocol")
     assert world.open_texts() == []
 
@@ -457,9 +457,6 @@ async def test_a_log_that_breaks_does_not_hide_the_cancellation(caplog: pytest.L
 
 def replied(world: World, *calls: str, text: str = "") -> None:
     """A reply that was committed before the crash."""
-    from brainpilot_rt.domain.model_calls import ModelRef
-    from brainpilot_rt.domain.usage import Usage
-
     parts = [TextPart(text=text)] if text else []
     asked = [ToolCall(call_id=CallId(call), name="look", arguments={}) for call in calls]
     world.record(
@@ -539,17 +536,20 @@ async def test_a_resume_counts_the_turns_made_before_the_crash():
 
 # --- everything at once ---------------------------------------------------------------------
 
-calls = st.builds(
-    lambda name, s: Call(name, {"s": s}),
-    st.sampled_from(["look", "slow"]),
-    st.sampled_from([0, 1, 7]),
-)
-steps = st.one_of(
-    st.sampled_from(["word ", ""]), st.builds(Thought, st.sampled_from(["hm ", ""])), calls
-)
+
+def call(name: str, seconds: int) -> Call:
+    return Call(name, {"s": seconds})
+
+
+def reply(steps: list[Any], stop: StopReason | None) -> Reply:
+    return Reply(tuple(steps), stop=stop)
+
+
+calls = st.builds(call, st.sampled_from(["look", "slow"]), st.sampled_from([0, 1, 7]))
+thoughts = st.builds(Thought, st.sampled_from(["hm ", ""]))
 replies = st.builds(
-    lambda steps, stop: Reply(tuple(steps), stop=stop),
-    st.lists(steps, max_size=5),
+    reply,
+    st.lists(st.one_of(st.sampled_from(["word ", ""]), thoughts, calls), max_size=5),
     st.sampled_from([None, None, None, StopReason.LENGTH, StopReason.REFUSAL]),
 )
 
@@ -593,9 +593,7 @@ async def test_whatever_happens_every_call_has_one_result_and_no_text_is_open(
     planned = [event.call_id for event in world.events(ToolPlanned)]
     assert sorted(planned) == sorted(answered)
     asked = [
-        part.call_id
-        for event in world.events(ModelReplied)
-        for part in event.message.tool_calls
+        part.call_id for event in world.events(ModelReplied) for part in event.message.tool_calls
     ]
     assert asked == planned
     for finished in world.events(TextFinished):

@@ -1,11 +1,12 @@
-"""The turn loop's world in memory: a log, tools that take (virtual) time, letters, a scripted model.
+"""The turn loop's world in memory: a log, tools that take (virtual) time, letters, a model.
 
-At every model call it holds the loop to its main promise: the conversation the loop carries along is
-the one the log would give back.
+At every model call it holds the loop to its main promise: the conversation the loop carries along
+is the one the log would give back.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from brainpilot_rt.domain.events import (
 from brainpilot_rt.domain.ids import AgentName, LetterId, MessageId, RunId, SessionId, TaskId
 from brainpilot_rt.domain.letters import Authority, Letter, LetterKind
 from brainpilot_rt.domain.messages import Message, ToolCall, UserMessage
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
 from brainpilot_rt.domain.tools import Effect, ToolResult, ToolSpec
 from brainpilot_rt.testing.models import ScriptedModel
 from brainpilot_rt.testing.sources import START, SequentialIds
@@ -67,6 +69,8 @@ class World:
         )
     )
     model: ScriptedModel = field(default_factory=ScriptedModel)
+    unheard: frozenset[str] = frozenset()
+    """Types of model events that get lost on the way."""
     log: list[Recorded] = field(default_factory=list[Recorded])
     commits: list[list[str]] = field(default_factory=list[list[str]])
     shown: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -138,7 +142,7 @@ class World:
     def ports(self) -> TurnPorts:
         ids = SequentialIds()
         return TurnPorts(
-            stream=self.model.stream,
+            stream=self.stream,
             emit=self.emit,
             show=self.show,
             offer=self.offer,
@@ -150,14 +154,22 @@ class World:
             monotonic=asyncio.get_running_loop().time,
         )
 
-    async def emit(self, *events: Event) -> list[Recorded]:
-        async def commit() -> list[Recorded]:
-            await asyncio.sleep(self.commit_s)
-            if self.broken:
-                raise Unavailable("the disk is full")
-            return self.record(*events)
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        async with aclosing(self.model.stream(request)) as events:
+            async for event in events:
+                if event.type not in self.unheard:
+                    yield event
 
-        return await finish_shielded(commit())
+    async def emit(self, *events: Event) -> list[Recorded]:
+        """Cancelled before the commit is done, nothing is committed."""
+        await asyncio.sleep(self.commit_s)
+        if self.broken:
+            raise Unavailable("the disk is full")
+        return self.record(*events)
+
+    async def commit(self, *events: Event) -> None:
+        """As ports that take `preceding` must."""
+        await finish_shielded(self.emit(*events))
 
     def show(
         self,
@@ -193,32 +205,23 @@ class World:
         self.resumed.append(resumed)
         planned = [] if resumed else [_planned(call, turn) for call in calls]
         started = [ToolStarted(run_id=RUN, call_id=call.call_id) for call in calls]
-        await self.emit(*preceding, *planned, *started)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._execute(call)) for call in calls]
+        try:
+            await self.commit(*preceding, *planned, *started)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._execute(call)) for call in calls]
+        except asyncio.CancelledError:
+            ended = {event.call_id for event in self.events(ToolFinished)}
+            left = [call for call in calls if call.call_id not in ended]
+            await self.commit(*(_finished(call, "interrupted") for call in left))
+            raise
         return [task.result() for task in tasks]
 
     async def _execute(self, call: ToolCall) -> ToolResult:
-        status: Literal["completed", "interrupted"] = "completed"
-        try:
-            await asyncio.sleep(float((call.arguments or {}).get("s", 0)))
-            self.executed.append(call.call_id)
-        except asyncio.CancelledError:
-            status = "interrupted"
-            raise
-        finally:
-            content = f"{status} {call.call_id}"
-            await self.emit(
-                ToolFinished(
-                    run_id=RUN,
-                    agent=AGENT,
-                    call_id=call.call_id,
-                    name=call.name,
-                    content=content,
-                    status=status,
-                )
-            )
-        return ToolResult(call_id=call.call_id, name=call.name, content=content)
+        await asyncio.sleep(float((call.arguments or {}).get("s", 0)))
+        self.executed.append(call.call_id)
+        finished = _finished(call, "completed")
+        await self.commit(finished)
+        return ToolResult(call_id=call.call_id, name=call.name, content=finished.content)
 
     async def boundary(self, turn: int, preceding: tuple[Event, ...]) -> tuple[UserMessage, ...]:
         if not self.mail:
@@ -226,7 +229,7 @@ class World:
         taken, self.mail = self.mail, []
         ids = tuple(one.id for one in taken)
         joined = LettersJoined(run_id=RUN, agent=AGENT, letter_ids=ids, turn=turn)
-        await self.emit(*preceding, joined)
+        await self.commit(*preceding, joined)
         return (UserMessage(text=render(taken, NOW_MS)),)
 
     async def remind(self, preceding: tuple[Event, ...]) -> UserMessage | None:
@@ -234,13 +237,24 @@ class World:
             return None
         text, self.reminder = self.reminder, None
         reminded = TaskReminded(task_id=TaskId("task_1"), run_id=RUN, agent=AGENT, text=text)
-        await self.emit(*preceding, reminded)
+        await self.commit(*preceding, reminded)
         return UserMessage(text=text)
 
     def assemble(self, history: Sequence[Message], marker: str, final: bool) -> Assembled:  # noqa: FBT001 - the shape of the port
         assert list(history) == self.history()
         around = Surroundings(agent=AGENT)
         return assemble(system_prompt(self.definition.system, around, marker), history)
+
+
+def _finished(call: ToolCall, status: Literal["completed", "interrupted"]) -> ToolFinished:
+    return ToolFinished(
+        run_id=RUN,
+        agent=AGENT,
+        call_id=call.call_id,
+        name=call.name,
+        content=f"{status} {call.call_id}",
+        status=status,
+    )
 
 
 def _planned(call: ToolCall, turn: int) -> ToolPlanned:
