@@ -1,12 +1,12 @@
 """Retrieval: which passages of a work tree answer a few words (SQLite FTS5, `bm25`).
 
-The index is a database of its own with one connection, so that indexing never delays a commit of the
-log (D17). It holds nothing that cannot be made again: when it is damaged, or of another version, it
-is deleted and the next refresh fills it anew.
+The index is a database of its own with one connection, so that indexing never delays a commit of
+the log (D17). It holds nothing that cannot be made again: when it is damaged, or of another
+version, it is deleted and the next refresh fills it anew.
 
 A file is cut into passages of whole lines that overlap a little, so that what is found can be cited
 as path and line numbers. `refresh` compares size and modification time with what is indexed and
-reads only what changed, some files at a time, each step on a thread and in a transaction of its own.
+reads only what changed, some files at a time, each time on a thread and in one transaction.
 
 Words are taken from the query and each is quoted, so no query is ever a syntax error. English is
 stemmed (porter). Chinese, Japanese and Korean are written without spaces: their runs are indexed as
@@ -24,7 +24,7 @@ from typing import Final
 import aiosqlite
 
 from brainpilot_rt.aiokit.tasks import finish_shielded
-from brainpilot_rt.domain.errors import CommandRejected
+from brainpilot_rt.domain.errors import CommandRejected, Unavailable
 from brainpilot_rt.domain.passages import Passage
 from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.paths import LogicalPath
@@ -54,6 +54,13 @@ CREATE INDEX passages_by_file ON passages (file);
 CREATE VIRTUAL TABLE words USING fts5 (body, pairs, path, tree, tokenize = 'porter unicode61');
 PRAGMA user_version = {_VERSION};
 """
+_DROP: Final = (
+    """DELETE FROM words WHERE rowid IN (SELECT passages.id FROM passages
+    JOIN files ON files.id = passages.file WHERE files.tree = ? AND files.path = ?)""",
+    """DELETE FROM passages
+    WHERE file = (SELECT id FROM files WHERE files.tree = ? AND files.path = ?)""",
+    "DELETE FROM files WHERE tree = ? AND path = ?",
+)
 _SEARCH: Final = """
 SELECT files.path, passages.start_line, passages.end_line, words.body,
        bm25(words, 1.0, 1.0, 0.3, 0.0) AS rank
@@ -100,7 +107,10 @@ class Retrieval:
                 return await self._refresh(key, workspace, found)
 
     async def search(self, key: str, query: str, top_k: int) -> list[Passage]:
-        """The best passages of a tree, best first; none for a tree that was never refreshed."""
+        """The best passages of a tree, best first; none for a tree that was never refreshed.
+
+        Unavailable when the index turns out to be damaged; the next refresh fills it anew.
+        """
         expression = _expression(query)
         if not expression:
             return []
@@ -113,7 +123,9 @@ class Retrieval:
         except sqlite3.DatabaseError as error:
             async with self._lock:
                 await self._rebuild_after(error)
-            return []
+            raise Unavailable(
+                "the search index was damaged and is made anew; search again"
+            ) from error
         return [
             Passage(path=path, start_line=start, end_line=end, text=text, score=-rank)
             for path, start, end, text, rank in rows
@@ -139,7 +151,8 @@ class Retrieval:
             await finish_shielded(self._store(tree, gone, []))
         for batch in _batches(changed):
             read = await asyncio.to_thread(_read_batch, workspace, batch)
-            await finish_shielded(self._store(tree, [one.path.short for one in batch], read))
+            dropped = [one.path.short for one in batch if one.path.short in known]
+            await finish_shielded(self._store(tree, dropped, read))
         return len(changed)
 
     async def _store(self, tree: int, dropped: Sequence[str], read: Sequence[_Read]) -> None:
@@ -148,13 +161,8 @@ class Retrieval:
         await run("BEGIN IMMEDIATE")
         try:
             for path in dropped:
-                of_file = "(SELECT id FROM files WHERE tree = ? AND path = ?)"
-                await run(
-                    f"DELETE FROM words WHERE rowid IN (SELECT id FROM passages WHERE file = {of_file})",  # noqa: S608 - constant
-                    (tree, path),
-                )
-                await run(f"DELETE FROM passages WHERE file = {of_file}", (tree, path))  # noqa: S608 - constant
-                await run("DELETE FROM files WHERE tree = ? AND path = ?", (tree, path))
+                for statement in _DROP:
+                    await run(statement, (tree, path))
             for found, pieces in read:
                 await self._store_file(tree, found, pieces)
             await run("COMMIT")
@@ -217,14 +225,18 @@ async def _connected(path: Path) -> aiosqlite.Connection:
         rows = await database.execute_fetchall("PRAGMA user_version")
         version = next(iter(rows))[0]
         rows = await database.execute_fetchall("SELECT count(*) FROM sqlite_master")
-        if version != _VERSION and next(iter(rows))[0]:
-            raise sqlite3.DatabaseError(f"index of version {version}")
+        _refuse_other(version, next(iter(rows))[0])
         if version != _VERSION:
             await database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
     except BaseException:
         await database.close()
         raise
     return database
+
+
+def _refuse_other(version: int, tables: int) -> None:
+    if tables and version != _VERSION:
+        raise sqlite3.DatabaseError(f"an index of version {version}")
 
 
 def _delete(path: Path) -> None:
@@ -270,7 +282,7 @@ def _read_batch(workspace: Workspace, batch: Sequence[Found]) -> list[_Read]:
 
 
 def passages(text: str) -> Iterator[_Piece]:
-    """(first line, last line, text) of each passage; a line too long for one is cut into several."""
+    """(first line, last line, text) of each passage; a line too long for one gets several."""
     lines = split_lines(text)
     start = 0
     while start < len(lines):

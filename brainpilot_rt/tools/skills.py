@@ -1,8 +1,9 @@
 """`skill_search`: instructions for kinds of work, kept in folders beside the data directory.
 
-A library is a folder of `<category>/<skill>/SKILL.md`; the front matter of SKILL.md (YAML between two
-`---` lines) has a description. Libraries are read when asked, so a skill that was added is found at
-once. They are opened as work trees are: no path that a model writes leads out of its library.
+A library is a folder of `<category>/<skill>/SKILL.md`; the front matter of SKILL.md (YAML between
+two `---` lines) has a description. Libraries are read when asked, so a skill that was added is
+found at once. They are opened as work trees are: no path that a model writes leads out of its
+library.
 """
 
 import re
@@ -129,7 +130,7 @@ def _query(skills: list[Skill], wanted: SkillSearch) -> ToolOutput:
 
 
 def _score(skill: Skill, words: set[str]) -> int:
-    """Each keyword counts where it occurs: name, description, instructions (at most three times)."""
+    """Each keyword counts where it occurs: name, description, text (three times at most)."""
     name = _WORD.findall(f"{skill.name} {skill.folder.short}".replace("_", " ").casefold())
     description = _WORD.findall(skill.description.casefold())
     body = _WORD.findall(skill.text.casefold())

@@ -49,8 +49,9 @@ def open_beneath(directory: int, parts: Sequence[str], flags: int) -> int:
                 return fd
             if number not in {errno.EAGAIN, errno.EINTR}:
                 break
-        # EPERM: what a seccomp profile answers that does not know the call; the walk tells.
-        if number not in {errno.ENOSYS, errno.EPERM}:
+        # EPERM: what a seccomp profile answers that does not know the call. ENOTDIR: also said of
+        # a link where a directory was wanted. The walk tells which it is.
+        if number not in {errno.ENOSYS, errno.EPERM, errno.ENOTDIR}:
             raise OSError(number, os.strerror(number), "/".join(parts))
     return open_stepwise(directory, parts, flags)
 
