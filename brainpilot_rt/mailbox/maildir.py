@@ -87,7 +87,7 @@ class Mailbox:
     # --- the directory ------------------------------------------------------------------------
 
     def create(self, card: AgentCard) -> bool:
-        """Make the directory appear at once and whole; False if it was there, then completed.
+        """Make the directory appear at once and whole, or complete it; True if it lacked anything.
 
         `agent.json` is written when it is missing or says something else.
         """
@@ -96,24 +96,25 @@ class Mailbox:
             with top.child(self.path.parent.name, create=True) as session:
                 if identity_of(session, self.path.name) is None:
                     building = f"{BUILDING}{secrets.token_hex(8)}"
-                    with top.child(building, create=True) as home:
-                        _fill(home, card)
+                    top.child(building, create=True).close()
+                    Mailbox(root / building, self._limits).complete(card)
                     try:
                         rename_noreplace(top, building, session, self.path.name)
                     except FileExistsError:
                         _discard(top, building)
                     else:
                         return True
-            self.complete(card)
-            return False
+            return self.complete(card)
 
-    def complete(self, card: AgentCard | None) -> None:
-        """Make the boxes that are missing. With a card, see that `agent.json` says it."""
+    def complete(self, card: AgentCard | None) -> bool:
+        """Make the boxes that are missing; True if any was. With a card, write it if need be."""
         with self._home() as home:
+            missing = any(identity_of(home, box) is None for box in BOXES)
+            for box in BOXES:
+                home.child(box, create=True).close()
             if card is not None:
-                _fill(home, card)
-            else:
-                _make_boxes(home)
+                write_card(home, card)
+            return missing
 
     def place(
         self, letter_id: LetterId, data: bytes, into: Literal["new", "cur"], *, sync: bool = False
@@ -325,16 +326,6 @@ def _holds(home: DirHandle, box: Box, name: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def _make_boxes(home: DirHandle) -> None:
-    for box in BOXES:
-        home.child(box, create=True).close()
-
-
-def _fill(home: DirHandle, card: AgentCard) -> None:
-    _make_boxes(home)
-    write_card(home, card)
 
 
 def _discard(top: DirHandle, building: str) -> None:

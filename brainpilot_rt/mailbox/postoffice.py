@@ -98,6 +98,7 @@ class PostOffice:
 
     async def stop(self) -> None:
         """End all tasks and threads. What was not offered stays where it is."""
+        self._rounds.close()
         await self._tasks.close(_STOP_S)
         self._on_thread.close()
 

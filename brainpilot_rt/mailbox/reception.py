@@ -67,6 +67,8 @@ class Reception:
         self._known = known
         self._clock, self._new_id = sources
         self._policy = policy
+        # Two who find the same mailbox missing must not both report it.
+        self._making = asyncio.Lock()
 
     def needs_look(self, address: Address) -> bool:
         """Whether there is anything to do; blocking. `MailboxGone` when there is no mailbox."""
@@ -93,8 +95,9 @@ class Reception:
 
     async def restore(self, address: Address) -> None:
         """Make a managed agent's mailbox; its owner is told by the next look if it was lost."""
-        await self._on_thread(partial(address.box.create, address.card))
-        address.lost = address.lost or address.made
+        async with self._making:
+            changed = await self._on_thread(partial(address.box.create, address.card))
+        address.lost = address.lost or (address.made and changed)
         address.made = True
 
     # --- managed agents -------------------------------------------------------------------------

@@ -51,6 +51,11 @@ class Rounds:
         self._due = asyncio.Event()
         self._hinted: set[SessionId] = set()
         self._all_due = False
+        self._closed = False
+
+    def close(self) -> None:
+        """Start nothing any more; what has been started is ended by the owner of the tasks."""
+        self._closed = True
 
     def on_hint(self, hint: Hint) -> None:
         """Look where the watcher points; everywhere when it does not know."""
@@ -63,6 +68,8 @@ class Rounds:
 
     def mark(self, address: Address) -> None:
         """See to it that a mailbox is looked at, now and until nothing is left to do in it."""
+        if self._closed:
+            return
         serving = self._serving.get(address)
         if serving is not None:
             serving.set()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
-from watchfiles import watch
+from watchfiles import Change, watch
 
 Hint: TypeAlias = Set[str] | None
 """Absolute paths that may have changed, or None: anything may have."""
@@ -31,6 +31,7 @@ _POLL_S: Final = 0.25
 _REARM_S: Final = 30.0
 _RESTARTS_BEFORE_POLLING: Final = 3
 _QUIET_S: Final = 5.0
+_NO_ROOT: Final = "the mailbox root is gone"
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +109,11 @@ class _WatchThread:
         """Whether to stop. Being asked at all means that the watch is armed."""
         if not self._armed:
             self._armed = True
-            self._tell(self._on_hint, None)
+            # watchfiles watches a directory that does not exist, in vain and without a word.
+            if not Path(self._root).is_dir():
+                self.stopped = True
+            else:
+                self._tell(self._on_hint, None)
         return self.stopped
 
     def _run(self) -> None:
@@ -131,11 +136,10 @@ class _WatchThread:
             stop_event=self,
         )
         for batch in changes:
-            paths = {path for _, path in batch}
-            if self._root in paths and not Path(self._root).is_dir():
-                return "the mailbox root is gone"
-            self._tell(self._on_hint, paths)
-        return "stopped"
+            if (Change.deleted, self._root) in batch:
+                return _NO_ROOT
+            self._tell(self._on_hint, {path for _, path in batch})
+        return _NO_ROOT
 
     def _end(self, why: str) -> None:
         if not self.ended.done():

@@ -1,5 +1,6 @@
 """A postoffice on virtual time, with handlers that write down what they are told."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -34,6 +35,16 @@ class Told:
         self.unknown: list[str] = []
         self.answer: Callable[[FoundLetter], bool] = lambda _: True
         self.admit: Callable[[AgentCard], None] = lambda _: None
+        self.gates: dict[AgentName, asyncio.Event] = {}
+        """The answer about a letter for this agent waits until the gate is open."""
+
+        self.news = asyncio.Event()
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        """Wait until something told makes this so."""
+        while not so():
+            self.news.clear()
+            await self.news.wait()
 
     @property
     def contents(self) -> list[str]:
@@ -41,8 +52,11 @@ class Told:
 
     def handlers(self) -> MailHandlers:
         async def on_letter(session: SessionId, agent: AgentName, found: FoundLetter) -> bool:
+            if agent in self.gates:
+                await self.gates[agent].wait()
             accepted = self.answer(found)
             self.letters.append(found)
+            self.news.set()
             return accepted
 
         async def on_refused(
@@ -54,6 +68,7 @@ class Told:
         async def on_agent_dir(session: SessionId, agent: AgentName, card: AgentCard) -> None:
             self.admit(card)
             self.joined.append(agent)
+            self.news.set()
 
         async def on_agent_gone(session: SessionId, agent: AgentName) -> None:
             self.gone.append(agent)
@@ -62,6 +77,7 @@ class Told:
             session: SessionId, agent: AgentName, letter_id: LetterId, receipt: Receipt
         ) -> None:
             self.receipts.append((letter_id, receipt))
+            self.news.set()
 
         async def on_rebuilt(session: SessionId, agent: AgentName) -> None:
             self.rebuilt.append(agent)

@@ -584,18 +584,20 @@ async def test_a_storm_of_two_thousand_files_loses_none_and_doubles_none(
 
 
 async def test_a_handler_that_hangs_for_one_agent_does_not_stop_the_mail_of_another(
-    tmp_path: Path, told: Told
+    tmp_path: Path, home: Path, told: Told
 ):
-    # The lock of one session may be held for long, while a stop waits for tools to end.
+    # The owner may be long in answering, while a stop waits for tools to end.
     async with open_office(tmp_path, told) as office:
         office.open_agent(SESSION, AgentCard(name="librarian", kind="managed"))
-        await office.scan()
-        told.answer = refuse_with(Busy("later", retry_after_s=1000))
-        drop(tmp_path / SESSION / PRINCIPAL, "a.json")
+        await asyncio.sleep(1)
+        told.gates[PRINCIPAL] = asyncio.Event()
+        drop(home, "a.json")
         await asyncio.sleep(6)
-        told.answer = lambda _: True
         drop(tmp_path / SESSION / "librarian", "b.json", GOOD.replace(b"principal", b"librarian"))
         await asyncio.sleep(6)
+        assert [found.letter.to for found in told.letters] == ["librarian"]
+        told.gates[PRINCIPAL].set()
+        await asyncio.sleep(1)
         assert [found.letter.to for found in told.letters] == ["librarian", "principal"]
 
 
