@@ -109,9 +109,9 @@ class Conversation:
             case RunStarted() as event:
                 if event.resumes is None:
                     self._close_calls()
-                self._take_up(event.letter_ids, recorded.at_ms)
+                self._take_up(event.letter_ids, recorded.at_ms, resumed=event.resumes is not None)
             case LettersJoined() as event:
-                self._take_up(event.letter_ids, recorded.at_ms)
+                self._take_up(event.letter_ids, recorded.at_ms, resumed=False)
             case TaskReminded() as event:
                 self._said.append(UserMessage(text=event.text))
             case ModelReplied() as event:
@@ -128,12 +128,21 @@ class Conversation:
             case _:
                 pass
 
-    def _take_up(self, letter_ids: Iterable[LetterId], at_ms: int) -> None:
+    def _take_up(self, letter_ids: Iterable[LetterId], at_ms: int, *, resumed: bool) -> None:
+        """Read the letters not read before.
+
+        One that these events do not hold is named, never skipped, unless the run only resumes:
+        then it was read by the run before.
+        """
         fresh = [letter_id for letter_id in letter_ids if letter_id not in self._read]
         letters = [self._mail.pop(letter_id) for letter_id in fresh if letter_id in self._mail]
         self._read.update(fresh)
-        if letters:
-            self._said.append(UserMessage(text=render(letters, at_ms)))
+        blocks = [render(letters, at_ms)] if letters else []
+        if not resumed:
+            held = {letter.id for letter in letters}
+            blocks += [f"[letter {one} can not be shown]" for one in fresh if one not in held]
+        if blocks:
+            self._said.append(UserMessage(text="\n\n".join(blocks)))
 
     def _answer(self, event: ToolFinished) -> None:
         if event.call_id not in self._calls or event.call_id in self._results:

@@ -276,6 +276,12 @@ def test_a_letter_is_read_once_however_often_its_run_is_tried():
     assert fold(events, ME) == [UserMessage(text="Why?")]
 
 
+def test_a_letter_that_these_events_do_not_hold_is_named_and_not_skipped():
+    events = log(accepted(spoken("l2", "Why?")), begun("l1", "l2"))
+    assert fold(events, ME) == [UserMessage(text="Why?\n\n[letter l1 can not be shown]")]
+    assert fold(log(begun("l1", resumes=RUN)), ME) == []
+
+
 @pytest.mark.parametrize(("outcome", "text"), [("aborted", ABORTED_TEXT), ("failed", FAILED_TEXT)])
 def test_a_request_that_got_no_answer_is_closed_before_the_next(outcome: str, text: str):
     events = log(
