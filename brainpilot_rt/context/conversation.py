@@ -89,6 +89,10 @@ class Conversation:
         """A copy of the conversation as it stands."""
         return [*self._said, *self._results_in_order()]
 
+    def expect(self, letters: Iterable[Letter]) -> None:
+        """Letters accepted before the first event that will be applied."""
+        self._mail.update((letter.id, letter) for letter in letters if letter.to == self.agent)
+
     def apply(self, recorded: Recorded) -> None:
         """Take the next event of the session."""
         match recorded.event:

@@ -63,7 +63,7 @@ class SessionManager:
 
     def resident(self) -> Iterable[SessionState]:
         """Committed states of the sessions in memory."""
-        return [slot.committed for slot in self._slots.values()]
+        return [slot.committed for slot in self._slots.values() if slot.committed.exists]
 
     def state(self, session: SessionId) -> SessionState:
         """The committed state of a session in memory; `NotFound` otherwise."""

@@ -40,7 +40,7 @@ def join(state: SessionState, command: cmd.JoinLetters, moment: Moment) -> list[
     run = fenced(state, command.run_id)
     taken = batch(state.queued_for(run.agent), moment)
     if not taken or state.agents[run.agent].paused:
-        return list(command.preceding)
+        return []  # the caller keeps `preceding` for what it does instead
     return [
         *command.preceding,
         ev.LettersJoined(
@@ -73,10 +73,8 @@ def waits(state: SessionState, agent: AgentName) -> bool:
 def remind(state: SessionState, command: cmd.RemindTasks) -> list[ev.Event]:
     """One reminder per held task, once."""
     run = fenced(state, command.run_id)
-    return [
-        *command.preceding,
-        *([] if waits(state, run.agent) else _reminders(state, run)),
-    ]
+    reminders = [] if waits(state, run.agent) else _reminders(state, run)
+    return [*command.preceding, *reminders] if reminders else []
 
 
 def _reminders(state: SessionState, run: RunState) -> list[ev.Event]:

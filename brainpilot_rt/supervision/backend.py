@@ -83,8 +83,8 @@ class Backend:
 
     def liveness(self) -> Liveness:
         """The facts of `/metrics`, from memory."""
-        states = self._organs.manager.resident()
-        pulse = self._organs.liveness.pulse(states, sum(one.exists for one in states))
+        states = list(self._organs.manager.resident())
+        pulse = self._organs.liveness.pulse(states, len(states))
         return Liveness(
             active_sessions=pulse.active_sessions,
             running_agents=pulse.running_agents,
@@ -124,7 +124,7 @@ class Backend:
 
     def _summary(self, row: SessionRow) -> SessionSummary:
         for state in self._organs.manager.resident():
-            if state.session == row.session and state.exists:
+            if state.session == row.session:
                 return snapshot.summary(state)
         return SessionSummary(
             session=row.session,

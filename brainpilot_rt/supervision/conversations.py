@@ -6,11 +6,13 @@ costs what the first one did.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
 from brainpilot_rt.context.conversation import Conversation
 from brainpilot_rt.domain.events import Chunk, Recorded
 from brainpilot_rt.domain.ids import AgentName, SessionId
+from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.messages import Message, ToolResultMessage, UserMessage
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.hub import Hub
@@ -47,8 +49,13 @@ class Conversations:
         self._arriving: dict[tuple[SessionId, AgentName], list[Recorded]] = {}
         self._stop_listening = hub.listen(self._on_item)
 
-    async def of(self, session: SessionId, agent: AgentName) -> Conversation:
-        """The agent's conversation as of the latest commit."""
+    async def of(
+        self, session: SessionId, agent: AgentName, mail: Iterable[Letter] = ()
+    ) -> Conversation:
+        """The agent's conversation as of the latest commit.
+
+        `mail`: letters that are open now; they may be older than what is read back.
+        """
         key = (session, agent)
         kept = self._kept.get(key)
         if kept is not None:
@@ -60,6 +67,7 @@ class Conversations:
         finally:
             self._arriving.pop(key, None)
         conversation = Conversation(agent)
+        conversation.expect(mail)
         for recorded in events:
             conversation.apply(recorded)
         last = events[-1].seq if events else 0

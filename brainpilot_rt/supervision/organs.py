@@ -41,6 +41,8 @@ class Organs:
     """Texts of personas the user has overridden, by agent name, as they are now."""
     trace_nodes: Callable[[SessionId], Sequence[TraceNode]]
     """Nodes of a session's reasoning graph, in the order of their creation."""
+    load_trace: Callable[[SessionId], Awaitable[Sequence[TraceNode]]]
+    """Read them from the log if need be."""
     destroy: Callable[[SessionId, AgentName, AgentName], Awaitable[None]]
     """(session, agent, by): stop an agent's run, then the agent."""
     tasks: TaskSet

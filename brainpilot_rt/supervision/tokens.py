@@ -1,6 +1,5 @@
 """The token of the daemon: 256 bits in a 0600 file, made once, read again when the file changes."""
 
-import os
 import secrets
 from pathlib import Path
 
@@ -33,7 +32,7 @@ class TokenFile:
     def read(self) -> str:
         """The present token; an empty file or a missing one lets nobody in."""
         try:
-            found = os.stat(self.path)
+            found = self.path.stat()
         except OSError:
             return ""
         mark = (found.st_mtime_ns, found.st_ino)

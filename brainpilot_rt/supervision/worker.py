@@ -73,6 +73,7 @@ class Worker:
         """The loop's result; a defect of ours fails the run with its name, not the daemon."""
         try:
             self.wiring = RunWiring(self._organs, state, run)
+            await self._organs.load_trace(self.session)
             conversation = await self._organs.conversations.of(self.session, run.agent)
             return await turn.run(
                 self.wiring.definition,

@@ -1,0 +1,100 @@
+"""What happens between an open log and the first request: repair, reconcile, audit.
+
+Idempotent, and safe to crash in: every repair is one commit per session, and a second start finds
+nothing left to do. Sessions with nothing open are not read at all.
+"""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import BadRequest, RuntimeFault
+from brainpilot_rt.domain.ids import AgentName, SessionId, parse_agent_name
+from brainpilot_rt.domain.letters import AgentCard
+from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.mailbox.postoffice import PostOffice
+from brainpilot_rt.sessions.audit import Audit
+from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.sessions.recovery import repair
+from brainpilot_rt.supervision.mailroom import MailRoom
+
+_log = logging.getLogger(__name__)
+
+
+async def repair_sessions(
+    manager: SessionManager, log: EventLog
+) -> tuple[list[SessionId], Counter[str]]:
+    """Close what a dead process left open, in every session with open work."""
+    rows = await log.sessions()
+    counts = Counter[str](sessions=len(rows))
+    for row in rows:
+        if not row.busy:
+            continue
+        counts["busy"] += 1
+        try:
+            await manager.load(row.session)
+            for recorded in await manager.amend(row.session, repair):
+                counts[recorded.event.type] += 1
+        except RuntimeFault as fault:
+            # One session that can not be read must not keep the others from working.
+            _log.error("session %s can not be recovered: %s", row.session, fault)
+            counts["unreadable"] += 1
+    return [row.session for row in rows], counts
+
+
+async def audit_busy(manager: SessionManager, log: EventLog) -> int:
+    """Run the no-silent-loss audit over the sessions in memory; the number of violations."""
+    found = 0
+    for state in manager.resident():
+        for violation in await audit_session(log, state.session):
+            _log.error("audit: %s", violation)
+            found += 1
+    return found
+
+
+async def audit_session(log: EventLog, session: SessionId) -> list[str]:
+    """Violations of one session, in words."""
+    audit = Audit(session)
+    after = 0
+    while page := await log.read(session, after=after):
+        audit.feed(page)
+        after = page[-1].seq
+    return [f"{one.session}: {one.what} {one.which} (seq {one.seq})" for one in audit.violations()]
+
+
+def open_mailboxes(office: PostOffice, sessions: list[SessionId]) -> None:
+    """Serve the mailboxes of every session, by its directories: foreign mail wakes it. Blocks."""
+    for session in sessions:
+        office.open_session(session)
+        for agent in _managed(office.root / session):
+            office.open_agent(session, AgentCard(name=agent, kind="managed"))
+
+
+def _managed(folder: Path) -> list[AgentName]:
+    names: list[AgentName] = []
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return names
+    for entry in entries:
+        try:
+            card = AgentCard.model_validate_json((entry / "agent.json").read_bytes())
+            if card.kind == "managed":
+                names.append(parse_agent_name(entry.name))
+        except (OSError, ValueError, BadRequest):
+            continue
+    return names
+
+
+async def reconcile(manager: SessionManager, room: MailRoom) -> int:
+    """Bring the files of every session in memory to where the log says; how many were missing."""
+    missing = 0
+    for state in manager.resident():
+        missing += await room.reconcile(state)
+    return missing
+
+
+def recovered(counts: Counter[str]) -> ev.DaemonRecovered:
+    """The event that says what start-up did."""
+    return ev.DaemonRecovered(counts={name: count for name, count in counts.items() if count})
