@@ -28,7 +28,8 @@ def base_url(host: str) -> str:
     parts = urlsplit(text)
     name = parts.hostname or "127.0.0.1"
     # A server that listens on every address is reached on this one.
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(name, name)  # noqa: S104 - compared, not bound
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)  # noqa: S104 - compared, not bound
+    name = f"[{name}]" if ":" in name else name
     port = parts.port or (_TLS_PORT if parts.scheme == "https" else _PORT)
     return f"{parts.scheme}://{name}:{port}"
 
