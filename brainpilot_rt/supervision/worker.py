@@ -7,6 +7,7 @@ resumes it). When the log is in trouble the run waits; it is begun again where t
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from brainpilot_rt.agents import turn
 from brainpilot_rt.agents.ports import RunResult
@@ -74,8 +75,10 @@ class Worker:
         try:
             self.wiring = RunWiring(self._organs, state, run)
             await self._organs.load_trace(self.session)
-            conversation = await self._organs.conversations.of(self.session, run.agent)
-            return await turn.run(
+            conversation = await self._organs.conversations.of(
+                self.session, run.agent, [one.letter for one in state.letters.values()]
+            )
+            result = await turn.run(
                 self.wiring.definition,
                 self.wiring.ports(),
                 conversation.messages(),
@@ -93,6 +96,9 @@ class Worker:
             _log.exception("run %s crashed", self.run_id)
             reason = f"internal error: {type(crash).__name__}"
             return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)
+        if result.answer and result.message_id is None:
+            return replace(result, message_id=conversation.last_text_id)
+        return result
 
     async def _finish(self, run: RunState, result: RunResult) -> None:
         organs = self._organs
