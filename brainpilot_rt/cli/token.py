@@ -1,15 +1,10 @@
 """`token`: the secret that lets a client in, where it is, and how it is replaced."""
 
-import secrets
-
 import click
 
-from brainpilot_rt.aiokit.files import DirHandle, replace_atomic
 from brainpilot_rt.cli.client import NoDaemon
 from brainpilot_rt.cli.options import Common, pass_common, with_data_dir, with_talk
-
-TOKEN_FILE = "token"  # noqa: S105 - the name of a file
-TOKEN_BYTES = 32
+from brainpilot_rt.supervision.tokens import TokenFile
 
 
 @click.group("token", invoke_without_command=True)
@@ -28,11 +23,11 @@ def token_command(ctx: click.Context) -> None:
 @pass_common
 def show_token(common: Common) -> None:
     """Print the token of the data directory's daemon."""
-    path = common.where / TOKEN_FILE
-    try:
-        click.echo(path.read_text(encoding="ascii").strip())
-    except FileNotFoundError:
-        raise NoDaemon(f"there is no token yet in {path.parent}: serve makes it") from None
+    token = TokenFile(common.where)
+    secret = token.read()
+    if not secret:
+        raise _none_yet(token)
+    click.echo(secret)
 
 
 @token_command.command("path")
@@ -41,7 +36,7 @@ def show_token(common: Common) -> None:
 @pass_common
 def token_path(common: Common) -> None:
     """Print where the token file is."""
-    click.echo(str(common.where / TOKEN_FILE))
+    click.echo(str(TokenFile(common.where).path))
 
 
 @token_command.command("rotate")
@@ -50,10 +45,12 @@ def token_path(common: Common) -> None:
 @pass_common
 def rotate_token(common: Common) -> None:
     """Replace the token; a running daemon takes the new one and refuses the old one at once."""
-    home = common.where
-    if not (home / TOKEN_FILE).exists():
-        raise NoDaemon(f"there is no token yet in {home}: serve makes it")
-    with DirHandle.open(home) as directory:
-        fresh = secrets.token_urlsafe(TOKEN_BYTES)
-        replace_atomic(directory, TOKEN_FILE, f"{fresh}\n".encode(), sync=True)
-    common.screen().say(f"replaced; capability addresses with the old token are dead: {home}")
+    token = TokenFile(common.where)
+    if not token.path.exists():
+        raise _none_yet(token)
+    token.rotate()
+    common.screen().say(f"replaced {token.path}; addresses with the old token are dead")
+
+
+def _none_yet(token: TokenFile) -> NoDaemon:
+    return NoDaemon(f"there is no token yet in {token.path.parent}: serve makes it")

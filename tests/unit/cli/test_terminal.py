@@ -9,7 +9,6 @@ from typing_extensions import override
 
 from brainpilot_rt.cli.terminal import Screen, clean, clean_line, wants_colour
 
-
 DIRECTIONS = {"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 

@@ -1,0 +1,103 @@
+"""`export`: a session's events as JSON lines, from a running daemon or from its log at rest.
+
+The two ways give the same lines: while a daemon runs it is asked, because nobody else may open its
+log; otherwise this process takes the daemon's lock first.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from brainpilot_rt.aiokit.lock import AlreadyOwned, InstanceLock
+from brainpilot_rt.aiokit.sources import SystemClock
+from brainpilot_rt.cli.client import Client, follow, session_path
+from brainpilot_rt.cli.options import Common, pass_common, with_daemon, with_talk
+from brainpilot_rt.domain.errors import NotFound, RuntimeFault
+from brainpilot_rt.domain.ids import parse_session_id
+from brainpilot_rt.eventlog.port import RawRow
+from brainpilot_rt.eventlog.sqlite import SqliteEventLog
+
+LOG_FILE = "log.db"
+
+
+@click.command("export")
+@click.argument("session")
+@click.option("--follow", "follows", is_flag=True, help="Go on until Ctrl-C; needs a daemon.")
+@with_daemon
+@with_talk
+@pass_common
+def export_command(common: Common, session: str, follows: bool) -> None:  # noqa: FBT001 - by name
+    """Write the events of SESSION as JSON lines: seq, ts, type, then the event's own fields."""
+    client = common.running()
+    if client is not None:
+        _from_daemon(client, session, follows=follows)
+    elif follows:
+        raise click.ClickException("--follow needs a running daemon")
+    else:
+        try:
+            asyncio.run(_from_log(common.where, session))
+        except (AlreadyOwned, RuntimeFault, OSError) as error:
+            raise click.ClickException(str(error)) from None
+
+
+def _from_daemon(client: Client, session: str, *, follows: bool) -> None:
+    seq = _print_after(client, session, 0)
+    if not follows:
+        return
+    for cursor, _ in follow(client, f"/sse/{session}?after={seq}"):
+        # A frame is only the sign that there is more; the line comes from the log.
+        if cursor is not None and "~" not in cursor:
+            seq = _print_after(client, session, seq)
+
+
+def _print_after(client: Client, session: str, seq: int) -> int:
+    for line in client.lines(session_path(session, "/export", after=str(seq))):
+        click.echo(line)
+        seq = int(json.loads(line)["seq"])
+    return seq
+
+
+async def _from_log(data_dir: Path, session: str) -> None:
+    name = parse_session_id(session)
+    async with log_at_rest(data_dir) as log:
+        after = 0
+        while page := await log.read_raw(name, after=after):
+            for row in page:
+                click.echo(line_of(row))
+            after = page[-1].seq
+        if not after:
+            raise NotFound(f"there is no session {session!r} in {data_dir}")
+
+
+@asynccontextmanager
+async def log_at_rest(data_dir: Path) -> AsyncGenerator[SqliteEventLog]:
+    """The log of a data directory whose daemon is down, under the daemon's lock.
+
+    Raises AlreadyOwned when a daemon has it after all, NotFound when there is no log.
+    """
+    path = data_dir / LOG_FILE
+    if not path.exists():
+        raise NotFound(f"there is no log in {data_dir}: no daemon has run there yet")
+    with InstanceLock(data_dir):
+        log = await SqliteEventLog.open(path, clock=SystemClock())
+        try:
+            yield log
+        finally:
+            await log.close()
+
+
+def line_of(row: RawRow) -> str:
+    """One stored event as a line; what no longer parses is given as text, never left out."""
+    moment = datetime.fromtimestamp(row.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    line = {"seq": row.seq, "ts": moment.replace("+00:00", "Z")}
+    try:
+        fields = json.loads(row.payload)
+        kind = fields.pop("type")
+    except (ValueError, KeyError, TypeError):
+        kind, fields = "unreadable", {"payload": row.payload.decode("utf-8", "replace")}
+    return json.dumps(line | {"type": kind} | fields, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,67 @@
+"""`serve`: the daemon in the foreground; the one command that builds a daemon."""
+
+import dataclasses
+import logging
+import sys
+
+import click
+
+from brainpilot_rt import daemon
+from brainpilot_rt.aiokit.lock import AlreadyOwned
+from brainpilot_rt.cli.options import (
+    Common,
+    json_option,
+    pass_common,
+    print_json,
+    with_data_dir,
+    with_mailbox_dir,
+    with_talk,
+)
+from brainpilot_rt.cli.terminal import Screen
+from brainpilot_rt.domain.errors import RuntimeFault
+
+
+@click.command("serve")
+@click.option("--host", help="Address to listen on; 127.0.0.1 unless told otherwise.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one.")
+@json_option
+@with_mailbox_dir
+@with_data_dir
+@with_talk
+@pass_common
+def serve_command(
+    common: Common,
+    host: str | None,
+    port: int | None,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    --json prints one line when it is ready: url, pid, token_file, data_dir, mailbox_dir, version.
+    Everything else goes to stderr.
+    """
+    settings = common.settings(host=host, port=port)
+    screen = common.screen()
+    level = logging.WARNING if common.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for warning in settings.warnings:
+        screen.say(f"warning: {warning}")
+
+    def on_ready(ready: daemon.Ready) -> None:
+        if as_json:
+            print_json(dataclasses.asdict(ready))
+        else:
+            _greet(screen, ready)
+
+    try:
+        sys.exit(daemon.run(settings, on_ready=on_ready))
+    except (AlreadyOwned, daemon.PortTaken, RuntimeFault, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _greet(screen: Screen, ready: daemon.Ready) -> None:
+    """Say where the daemon is. Its secret address is for a person's eyes, not for a log file."""
+    screen.say(f"listening on {ready.url} (data in {ready.data_dir})")
+    if screen.err.isatty():
+        with open(ready.token_file, encoding="ascii") as file:  # noqa: PTH123 - a path as text
+            screen.say(f"open {ready.url}/c/{file.read().strip()}/")
