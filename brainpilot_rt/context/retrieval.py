@@ -131,6 +131,15 @@ class Retrieval:
             for path, start, end, text, rank in rows
         ]
 
+    async def search_fresh(
+        self, session: str, workspace: Workspace, query: str, top_k: int
+    ) -> list[Passage]:
+        """Bring the index up to date with the files of a work tree, then search it."""
+        del session  # sessions that share a folder share its index
+        key = str(workspace.root)
+        await self.refresh(key, workspace)
+        return await self.search(key, query, top_k)
+
     async def _tree(self, key: str) -> int | None:
         rows = await self._database.execute_fetchall("SELECT id FROM trees WHERE key = ?", (key,))
         return next((row[0] for row in rows), None)

@@ -159,7 +159,7 @@ def _edit(context: ToolContext, wanted: Edit) -> ToolOutput:
 
 def _with_line_ends_of(text: str, old: str, new: str) -> tuple[str, str]:
     crlf = text.count("\r\n")
-    if crlf * 2 <= text.count("\n"):
+    if "\r" in old or crlf * 2 <= text.count("\n"):
         return old, new
     as_crlf = [one.replace("\r\n", "\n").replace("\n", "\r\n") for one in (old, new)]
     return (as_crlf[0], as_crlf[1]) if as_crlf[0] in text else (old, new)

@@ -135,6 +135,8 @@ def _reduced(node: Any) -> Any:
     if len(real) == 1:
         del schema["anyOf"]
         schema.update(real[0])
+    elif real:
+        schema["anyOf"] = real
     if schema.get("default", ...) is None:
         del schema["default"]
     properties: dict[str, Any] | None = schema.pop("properties", None)

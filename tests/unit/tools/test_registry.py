@@ -1,0 +1,62 @@
+"""Tools by name and what a model is told of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from brainpilot_rt.domain.tools import Effect
+from brainpilot_rt.governance.access import allowed_tools
+from brainpilot_rt.tools.builtin import builtin_tools
+from brainpilot_rt.tools.registry import Registry
+from brainpilot_rt.tools.sandbox import NotEnforceable, Sandbox
+from brainpilot_rt.tools.shell import ShellMode, ShellPolicy
+
+
+def registry(mode: ShellMode = "unsandboxed") -> Registry:
+    sandbox = NotEnforceable("not here")
+    return builtin_tools(ShellPolicy(mode=mode, sandbox=sandbox, marker_prefix="t"), ())
+
+
+def test_every_tool_of_the_access_table_exists_and_is_in_it():
+    roles = ("principal", "engineer", "writer", "librarian", "auditor", "trace", "other")
+    named = frozenset[str]().union(*(allowed_tools(role) for role in roles))
+    assert {one.name for one in registry()} == named
+
+
+def test_schemas_hold_only_what_a_model_needs():
+    for spec in registry().specs():
+        text = json.dumps(spec.parameters)
+        assert spec.description
+        assert '"null"' not in text
+        assert "$ref" not in text
+        assert spec.parameters["type"] == "object"
+    parameters = registry().only(["create_trace_node"]).specs()[0].parameters
+    assert set(parameters["properties"]) == {
+        *("title", "type", "status", "description", "parent_id"),
+    }
+    assert parameters["required"] == ["title"]
+    sending = registry().only(["send_message"]).specs()[0].parameters
+    assert sending["required"] == ["content"]
+    assert sending["properties"]["msg_type"]["enum"] == ["task_delegate", "result_deliver"]
+
+
+def test_repeating_a_call_is_classed():
+    tools = registry()
+    assert tools.effect("bash") is Effect.IRREVERSIBLE
+    assert tools.effect("edit") is Effect.IDEMPOTENT
+    assert tools.effect("send_message") is Effect.IDEMPOTENT
+    assert {tools.effect(name) for name in ("read", "grep", "search", "no such")} == {Effect.PURE}
+
+
+def test_bash_is_offered_only_where_its_policy_can_be_kept():
+    assert "bash" in registry("ask")
+    assert "bash" not in registry("off")
+    assert "bash" not in registry("sandbox")
+    held = ShellPolicy(mode="sandbox", sandbox=Sandbox(Path("/bwrap")), marker_prefix="t")
+    assert "bash" in builtin_tools(held, ())
+
+
+def test_a_name_given_twice_is_an_error():
+    with pytest.raises(ValueError, match="same name"):
+        Registry([*registry(), *registry()])
