@@ -9,18 +9,15 @@ for ever (D23).
 import asyncio
 import contextlib
 import gc
-import hashlib
-import json
+import importlib.util
 import logging
 import os
-import resource
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -29,15 +26,14 @@ from typing_extensions import override
 from brainpilot_rt import __version__
 from brainpilot_rt.agents.personas import team_profile
 from brainpilot_rt.aiokit import failpoints, process
-from brainpilot_rt.aiokit.files import DirHandle, ensure_private_dir, replace_atomic
+from brainpilot_rt.aiokit.files import ensure_private_dir
 from brainpilot_rt.aiokit.lag import LoopLag
 from brainpilot_rt.aiokit.lock import InstanceLock
 from brainpilot_rt.aiokit.sources import Clock, NewId, SystemClock, UlidSource
 from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.context.retrieval import Retrieval
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, SessionId
 from brainpilot_rt.eventlog.sqlite import SqliteEventLog
 from brainpilot_rt.mailbox.codec import LetterLimits
 from brainpilot_rt.mailbox.handlers import PostPolicy
@@ -52,42 +48,22 @@ from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.backend import Backend
 from brainpilot_rt.supervision.conversations import Conversations
-from brainpilot_rt.supervision.liveness import Liveness
+from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
 from brainpilot_rt.supervision.tokens import TokenFile
+from brainpilot_rt.supervision.toolbox import marker, toolbox
 from brainpilot_rt.supervision.traces import Traces
+from brainpilot_rt.supervision.whereabouts import Ready, leave, take_back, whereabouts
 from brainpilot_rt.supervision.worktrees import Worktrees
-from brainpilot_rt.tools import sandbox
-from brainpilot_rt.tools.editing import editing_tools
-from brainpilot_rt.tools.finding import finding_tools
-from brainpilot_rt.tools.registry import Registry
-from brainpilot_rt.tools.retrieving import search_tool
-from brainpilot_rt.tools.shell import MARKER, ShellPolicy, shell_tool
-from brainpilot_rt.tools.skills import skill_tool
-from brainpilot_rt.tools.team import team_tools
-from brainpilot_rt.tools.tracing import graph_tools
-from brainpilot_rt.workspace.files import Workspace
+from brainpilot_rt.tools.shell import MARKER
 
-DAEMON_FILE: Final = "daemon.json"
 STOP_S: Final = 10.0
 LAG_INTERVAL_S: Final = 0.25
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Where a daemon that is ready can be found."""
-
-    url: str
-    pid: int
-    token_file: str
-    data_dir: str
-    mailbox_dir: str
-    version: str
 
 
 class PortTaken(Exception):
@@ -122,7 +98,6 @@ class _Daemon:
     """Everything that exists."""
 
     settings: Settings
-    log: SqliteEventLog
     manager: SessionManager
     liveness: Liveness
     supervisor: Supervisor
@@ -133,75 +108,40 @@ class _Daemon:
     instance_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What everything else stands on."""
+
+    settings: Settings
+    stack: AsyncExitStack
+    stop: asyncio.Event
+    clock: Clock
+    new_id: NewId
+    tasks: TaskSet
+    log: SqliteEventLog
+    hub: Hub
+    liveness: Liveness
+    manager: SessionManager
+
+
 @asynccontextmanager
 async def _built(settings: Settings) -> AsyncGenerator[_Daemon]:
     """Build every part and repair what a crash left; close the parts in the reverse order."""
-    clock = SystemClock()
-    new_id = UlidSource(clock)
-    stop = asyncio.Event()
-    tasks = TaskSet(on_crash=partial(_crashed, stop))
-    instance_id = new_id()
     async with AsyncExitStack() as stack:
-        log = await SqliteEventLog.open(settings.data_dir / "log.db", clock=clock)
-        stack.push_async_callback(log.close)
-        hub = Hub(clock.now_ms)
-        liveness = Liveness(clock.now_ms)
-        manager = SessionManager(log, hub, clock=clock, new_id=new_id, limits=settings.sessions)
-        hub.listen(lambda _item: liveness.touch())
+        ground = await _ground(settings, stack)
+        manager, log = ground.manager, ground.log
         sessions, counts = await boot.repair_sessions(manager, log)
-
-        room = MailRoom(manager, hub, new_id=new_id)
-        office = _postoffice(settings, room, clock, new_id, stop)
-        boot.open_mailboxes(office, sessions)
-        room.follow(office, tasks)
-        stack.push_async_callback(office.stop)
-        counts["files_placed"] = await boot.reconcile(manager, room)
-        await office.start()
-
-        await process.end_marked(MARKER, _marker(settings), grace_s=2.0)
-        retrieval = await Retrieval.open(settings.data_dir / "retrieval.db")
-        stack.push_async_callback(retrieval.close)
-        template = Template(settings)
-        await template.probe()
-        dispatcher = Dispatcher(template.current(), clock=clock, new_id=new_id)
-        stack.push_async_callback(dispatcher.close)
+        office, missing = await _mail(ground, sessions)
+        counts["files_placed"] = missing
+        await process.end_marked(MARKER, marker(settings), grace_s=2.0)
         worktrees = Worktrees(
             manager, settings.data_dir, settings.mailbox_dir, settings.environment
         )
-        traces = Traces(log, hub)
-        profile = team_profile()
-        stops: list[Supervisor] = []
-        organs = Organs(
-            manager=manager,
-            hub=hub,
-            log=log,
-            liveness=liveness,
-            conversations=Conversations(
-                log,
-                hub,
-                keep_max=settings.agents.conversations_max,
-                chars_max=settings.agents.context_chars_max,
-            ),
-            stream=dispatcher.stream,
-            model_of=partial(template.model_of, dispatcher),
-            tools=await _tools(settings, template),
-            search=partial(_search, retrieval),
-            workspace=worktrees.of,
-            profile=lambda _role: profile,
-            prompts=template.prompts,
-            trace_nodes=traces.nodes,
-            load_trace=traces.load,
-            destroy=lambda session, agent, by: stops[0].destroy(session, agent, by),
-            tasks=tasks,
-            clock=clock,
-            new_id=new_id,
-            settings=settings.agents,
-            attempts_max=settings.sessions.attempts_max,
-        )
-        supervisor = Supervisor(organs, tasks, clock)
-        stops.append(supervisor)
-        lag = LoopLag(clock, interval_s=LAG_INTERVAL_S, window=240)
-        lag.start(tasks)
+        traces = Traces(log, ground.hub)
+        organs, supervisor = await _organs(ground, worktrees, traces)
+        lag = LoopLag(ground.clock, interval_s=LAG_INTERVAL_S, window=240)
+        lag.start(ground.tasks)
+        instance_id = ground.new_id()
         backend = Backend(
             organs,
             supervisor,
@@ -210,8 +150,8 @@ async def _built(settings: Settings) -> AsyncGenerator[_Daemon]:
             traces=traces,
             lag=lag,
             identity=(__version__, instance_id),
-            begin_stop=stop.set,
-            memory_full=partial(_memory_full, settings.mem_limit_mb),
+            begin_stop=ground.stop.set,
+            memory_full=partial(memory_full, settings.mem_limit_mb),
         )
         backend.audit_violations = await boot.audit_busy(manager, log)
         started = ev.DaemonStarted(version=__version__, pid=os.getpid(), instance_id=instance_id)
@@ -220,17 +160,112 @@ async def _built(settings: Settings) -> AsyncGenerator[_Daemon]:
         token.ensure()
         yield _Daemon(
             settings=settings,
-            log=log,
             manager=manager,
-            liveness=liveness,
+            liveness=ground.liveness,
             supervisor=supervisor,
             backend=backend,
-            tasks=tasks,
+            tasks=ground.tasks,
             token=token,
-            stop=stop,
+            stop=ground.stop,
             instance_id=instance_id,
         )
-        await tasks.close(STOP_S)
+
+
+async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
+    clock = SystemClock()
+    new_id = UlidSource(clock)
+    stop = asyncio.Event()
+    log = await SqliteEventLog.open(settings.data_dir / "log.db", clock=clock)
+    stack.push_async_callback(log.close)
+    tasks = TaskSet(on_crash=partial(_crashed, stop))
+    stack.push_async_callback(tasks.close, STOP_S)
+    hub = Hub(clock.now_ms)
+    liveness = Liveness(clock.now_ms)
+    hub.listen(lambda _item: liveness.touch())
+    return _Ground(
+        settings=settings,
+        stack=stack,
+        stop=stop,
+        clock=clock,
+        new_id=new_id,
+        tasks=tasks,
+        log=log,
+        hub=hub,
+        liveness=liveness,
+        manager=SessionManager(log, hub, clock=clock, new_id=new_id, limits=settings.sessions),
+    )
+
+
+async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice, int]:
+    """Replay what the log promised, arm the watcher, take in what lies there."""
+    mail = ground.settings.mail
+    room = MailRoom(ground.manager, ground.hub, new_id=ground.new_id)
+    office = PostOffice(
+        ground.settings.mailbox_dir,
+        room.handlers(),
+        watcher=FileWatcher(lambda what: _log.warning("mailbox watcher: %s", what)),
+        sources=(ground.clock, ground.new_id),
+        policy=PostPolicy(
+            rescan_s=mail.rescan_s,
+            done_max=mail.done_max,
+            letters=LetterLimits(bytes_max=mail.letter_bytes_max),
+        ),
+        on_crash=partial(_crashed, ground.stop),
+    )
+    boot.open_mailboxes(office, sessions)
+    room.follow(office, ground.tasks)
+    ground.stack.push_async_callback(office.stop)
+    missing = await boot.reconcile(ground.manager, room)
+    await office.start()
+    return office, missing
+
+
+async def _organs(
+    ground: _Ground, worktrees: Worktrees, traces: Traces
+) -> tuple[Organs, Supervisor]:
+    settings = ground.settings
+    retrieval = await Retrieval.open(settings.data_dir / "retrieval.db")
+    ground.stack.push_async_callback(retrieval.close)
+    template = Template(settings)
+    await template.probe()
+    dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
+    ground.stack.push_async_callback(dispatcher.close)
+    profile = team_profile()
+    made: list[Supervisor] = []
+
+    async def destroy(session: SessionId, agent: AgentName, by: AgentName) -> None:
+        await made[0].destroy(session, agent, by)
+
+    organs = Organs(
+        manager=ground.manager,
+        hub=ground.hub,
+        log=ground.log,
+        liveness=ground.liveness,
+        conversations=Conversations(
+            ground.log,
+            ground.hub,
+            keep_max=settings.agents.conversations_max,
+            chars_max=settings.agents.context_chars_max,
+        ),
+        stream=dispatcher.stream,
+        model_of=partial(template.model_of, dispatcher),
+        tools=await toolbox(settings, template),
+        search=retrieval.search_fresh,
+        workspace=worktrees.of,
+        profile=lambda _role: profile,
+        prompts=template.prompts,
+        trace_nodes=traces.nodes,
+        load_trace=traces.load,
+        destroy=destroy,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        new_id=ground.new_id,
+        settings=settings.agents,
+        attempts_max=settings.sessions.attempts_max,
+    )
+    supervisor = Supervisor(organs, ground.tasks, ground.clock)
+    made.append(supervisor)
+    return organs, supervisor
 
 
 async def _work(
@@ -252,7 +287,9 @@ async def _work(
     try:
         with _signals(daemon.stop, server):
             await server.listening.wait()
-            _announce(daemon, port, on_ready)
+            ready = whereabouts(settings, port)
+            leave(settings, ready, daemon.instance_id)
+            on_ready(ready)
             await daemon.supervisor.start()
             gc.collect()
             gc.freeze()
@@ -265,8 +302,7 @@ async def _work(
         app.state.streams.close()
         server.should_exit = True
         await asyncio.wait([serving])
-        with contextlib.suppress(FileNotFoundError):
-            (settings.data_dir / DAEMON_FILE).unlink()
+        take_back(settings)
 
 
 class _Server(uvicorn.Server):
@@ -323,25 +359,6 @@ def _signals(stop: asyncio.Event, server: uvicorn.Server) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-def _announce(daemon: _Daemon, port: int, on_ready: Callable[[Ready], None]) -> None:
-    """Leave `daemon.json` for the clients of this machine, then say that we are ready."""
-    settings = daemon.settings
-    host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "") else settings.http.host  # noqa: S104 - compared, not bound
-    shown = f"[{host}]" if ":" in host else host
-    ready = Ready(
-        url=f"http://{shown}:{port}",
-        pid=os.getpid(),
-        token_file=str(daemon.token.path),
-        data_dir=str(settings.data_dir),
-        mailbox_dir=str(settings.mailbox_dir),
-        version=__version__,
-    )
-    record = {**asdict(ready), "instance_id": daemon.instance_id}
-    with DirHandle.open(settings.data_dir) as folder:
-        replace_atomic(folder, DAEMON_FILE, json.dumps(record).encode() + b"\n", sync=False)
-    on_ready(ready)
-
-
 @contextlib.contextmanager
 def _bound(settings: Settings) -> Generator[socket.socket]:
     """The listening socket; `PortTaken` says who may be in the way."""
@@ -362,69 +379,6 @@ def _bound(settings: Settings) -> Generator[socket.socket]:
         listener.close()
 
 
-def _postoffice(
-    settings: Settings, room: MailRoom, clock: Clock, new_id: NewId, stop: asyncio.Event
-) -> PostOffice:
-    mail = settings.mail
-    return PostOffice(
-        settings.mailbox_dir,
-        room.handlers(),
-        watcher=FileWatcher(lambda what: _log.warning("mailbox watcher: %s", what)),
-        sources=(clock, new_id),
-        policy=PostPolicy(
-            rescan_s=mail.rescan_s,
-            done_max=mail.done_max,
-            letters=LetterLimits(bytes_max=mail.letter_bytes_max),
-        ),
-        on_crash=partial(_crashed, stop),
-    )
-
-
-async def _tools(settings: Settings, template: Template) -> Registry:
-    """Every tool there is; which of them an agent is offered is decided per role."""
-    path = settings.environment.get("PATH", "")
-    policy = ShellPolicy(
-        mode=settings.agents.shell,
-        sandbox=await sandbox.probe(path),
-        marker_prefix=_marker(settings),
-    )
-    shell = shell_tool(policy)
-    return Registry(
-        [
-            *editing_tools(),
-            *finding_tools(),
-            *team_tools(),
-            *graph_tools(),
-            search_tool(),
-            skill_tool(template.skill_libraries),
-            *([shell] if shell else []),
-        ]
-    )
-
-
-async def _search(
-    retrieval: Retrieval, session: SessionId, workspace: Workspace, query: str, top_k: int
-) -> list[Passage]:
-    """Bring the index up to date with the files, then search it."""
-    del session
-    key = str(workspace.root)
-    await retrieval.refresh(key, workspace)
-    return await retrieval.search(key, query, top_k)
-
-
-def _marker(settings: Settings) -> str:
-    digest = hashlib.sha256(str(settings.data_dir).encode()).hexdigest()
-    return f"bp-{digest[:16]}-"
-
-
-def _memory_full(limit_mb: int | None) -> bool:
-    """BrainPilot's opt-in memory guard: true from 85 % of the limit on."""
-    if limit_mb is None:
-        return False
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() >= limit_mb * 2**20 * 0.85
-
-
 def _crashed(stop: asyncio.Event, name: str, cause: BaseException) -> None:
     """A worker's crash is its own; a crash of an endless task ends the daemon in order."""
     _log.critical("%s crashed: %r", name, cause)
@@ -433,8 +387,7 @@ def _crashed(stop: asyncio.Event, name: str, cause: BaseException) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
+    """Uvloop where it is installed; everything works without it (D29)."""
+    if importlib.util.find_spec("uvloop") is None:
         return None
-    return uvloop.new_event_loop
+    return importlib.import_module("uvloop").new_event_loop

@@ -6,10 +6,12 @@ a child process) are held here for as long as they last. `idle_epoch` counts eve
 accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
 """
 
+import resource
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from brainpilot_rt.sessions.schedule import due_ms
@@ -81,3 +83,11 @@ class Liveness:
             leases={kind: count for kind, count in sorted(counted.items()) if count > 0},
             unread_letters=letters,
         )
+
+
+def memory_full(limit_mb: int | None) -> bool:
+    """BrainPilot's opt-in memory guard: true from 85 % of the limit on."""
+    if limit_mb is None:
+        return False
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() >= limit_mb * 2**20 * 0.85

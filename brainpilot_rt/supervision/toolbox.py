@@ -1,0 +1,43 @@
+"""The tools there are, built once from the settings; which of them an agent gets is governance."""
+
+import hashlib
+
+from brainpilot_rt.settings import Settings
+from brainpilot_rt.supervision.template import Template
+from brainpilot_rt.tools import sandbox
+from brainpilot_rt.tools.editing import editing_tools
+from brainpilot_rt.tools.finding import finding_tools
+from brainpilot_rt.tools.registry import Registry
+from brainpilot_rt.tools.retrieving import search_tool
+from brainpilot_rt.tools.shell import ShellPolicy, shell_tool
+from brainpilot_rt.tools.skills import skill_tool
+from brainpilot_rt.tools.team import team_tools
+from brainpilot_rt.tools.tracing import graph_tools
+
+
+async def toolbox(settings: Settings, template: Template) -> Registry:
+    """Every tool there is; which of them an agent is offered is decided per role."""
+    path = settings.environment.get("PATH", "")
+    policy = ShellPolicy(
+        mode=settings.agents.shell,
+        sandbox=await sandbox.probe(path),
+        marker_prefix=marker(settings),
+    )
+    shell = shell_tool(policy)
+    return Registry(
+        [
+            *editing_tools(),
+            *finding_tools(),
+            *team_tools(),
+            *graph_tools(),
+            search_tool(),
+            skill_tool(template.skill_libraries),
+            *([shell] if shell else []),
+        ]
+    )
+
+
+def marker(settings: Settings) -> str:
+    """What marks the processes of this data directory's daemon, whichever life it is in."""
+    digest = hashlib.sha256(str(settings.data_dir).encode()).hexdigest()
+    return f"bp-{digest[:16]}-"
