@@ -1,0 +1,87 @@
+"""Counters: what happened since the daemon started, folded from events.
+
+Plain integers under bounded labels: outcomes, kinds, reasons. Never a session, an agent, a path or
+a text, which would grow without bound and say more than a number should.
+"""
+
+from collections import Counter
+from decimal import Decimal
+
+from brainpilot_rt.domain.events import (
+    Chunk,
+    HostTurnFinished,
+    LetterAccepted,
+    LetterDied,
+    LetterExpired,
+    LetterReceived,
+    LetterRefused,
+    ModelAttemptFailed,
+    ModelReplied,
+    Recorded,
+    RunFinished,
+    RunInterrupted,
+    ToolFinished,
+)
+
+
+class Counters:
+    """All counters; `fold` is called for every commit."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.runs: Counter[str] = Counter()
+        """By outcome; `interrupted` are those a crash or shutdown cut."""
+        self.host_turns: Counter[str] = Counter()
+        """By outcome."""
+        self.letters: Counter[str] = Counter()
+        """Accepted ones by kind."""
+        self.letters_lost: Counter[str] = Counter()
+        """Refused, expired and dead ones."""
+        self.tool_calls: Counter[str] = Counter()
+        """By status."""
+        self.model_calls: Counter[str] = Counter()
+        """`replied` and `failed` attempts."""
+        self.tokens: Counter[str] = Counter()
+        """By kind."""
+        self.cost_usd = Decimal(0)
+        """Known prices only."""
+        self.refused: Counter[str] = Counter()
+        """HTTP requests refused before any route, by reason."""
+
+    def fold(self, item: Recorded | Chunk) -> None:
+        """Count one commit."""
+        if isinstance(item, Chunk):
+            return
+        self.events += 1
+        match item.event:
+            case RunFinished(outcome=outcome):
+                self.runs[outcome] += 1
+            case RunInterrupted():
+                self.runs["interrupted"] += 1
+            case HostTurnFinished(outcome=outcome):
+                self.host_turns[outcome] += 1
+            case LetterAccepted(letter=letter) | LetterReceived(letter=letter):
+                self.letters[letter.kind.value] += 1
+            case LetterRefused() | LetterExpired() | LetterDied():
+                self.letters_lost[item.event.type.removeprefix("letter_")] += 1
+            case ToolFinished(status=status):
+                self.tool_calls[status] += 1
+            case ModelAttemptFailed():
+                self.model_calls["failed"] += 1
+            case ModelReplied():
+                self._replied(item.event)
+            case _:
+                pass
+
+    def refuse(self, reason: str) -> None:
+        """Count a request that went no further."""
+        self.refused[reason] += 1
+
+    def _replied(self, event: ModelReplied) -> None:
+        self.model_calls["replied"] += 1
+        usage = event.usage
+        self.tokens["input"] += usage.input
+        self.tokens["output"] += usage.output
+        self.tokens["cache_read"] += usage.cache_read
+        self.tokens["cache_write"] += usage.cache_write
+        self.cost_usd += event.cost_usd or Decimal(0)

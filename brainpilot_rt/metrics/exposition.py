@@ -1,0 +1,96 @@
+"""Exposition: when a client wants Prometheus, and the numbers in its words.
+
+JSON is the default. A scraper names its formats and gives JSON, which it only admits through `*/*`,
+a low weight; a browser or curl names none of them. So Prometheus is served when `text/plain` or
+OpenMetrics is named with a weight not below JSON's.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+from typing_extensions import override
+
+from brainpilot_rt.metrics.counters import Counters
+
+Form = Literal["json", "text", "openmetrics"]
+_PREFIX: Final = "brainpilot_rt_"
+
+
+def negotiate(accept: str) -> Form:
+    """Which form an Accept header asks for."""
+    weights: dict[str, float] = {}
+    for part in accept.split(","):
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        weights[media_type.lower()] = _weight(parameters)
+    text = weights.get("text/plain", 0.0)
+    open_metrics = weights.get("application/openmetrics-text", 0.0)
+    wild = max(weights.get("application/*", 0.0), weights.get("*/*", 0.0))
+    json = weights.get("application/json", wild)
+    if max(text, open_metrics) <= 0 or max(text, open_metrics) < json:
+        return "json"
+    return "openmetrics" if open_metrics >= text else "text"
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def render(
+    counters: Counters, gauges: Mapping[str, float], leases: Mapping[str, int], form: Form
+) -> tuple[bytes, str]:
+    """Body and content type.
+
+    The client library is imported by the first scrape: it takes longer to load than the rest of a
+    start allows, and most daemons are never scraped.
+    """
+    from prometheus_client import core, exposition, registry  # noqa: PLC0415 - see above
+
+    def counter(name: str, meaning: str, label: str, values: Mapping[str, float]) -> core.Metric:
+        family = core.CounterMetricFamily(_PREFIX + name, meaning, labels=[label] if label else [])
+        for value, count in sorted(values.items()):
+            family.add_metric([value] if label else [], count)
+        return family
+
+    class Numbers(registry.Collector):
+        @override
+        def collect(self) -> Iterator[core.Metric]:
+            for row in _counted(counters):
+                yield counter(*row)
+            for name, value in gauges.items():
+                yield core.GaugeMetricFamily(_PREFIX + name, name.replace("_", " "), value=value)
+            held = core.GaugeMetricFamily(
+                _PREFIX + "leases", "Reasons to be alive.", labels=["kind"]
+            )
+            for kind, count in sorted(leases.items()):
+                held.add_metric([kind], count)
+            yield held
+
+    numbers = registry.CollectorRegistry()
+    numbers.register(Numbers())
+    accept = "text/plain" if form == "text" else "application/openmetrics-text"
+    encode, media_type = exposition.choose_encoder(accept)
+    return encode(numbers), media_type
+
+
+def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]]]:
+    """Name, meaning, label and values of every counter."""
+    cost = {"": float(counted.cost_usd)}
+    return [
+        ("events", "Events committed.", "", {"": counted.events}),
+        ("cost_usd", "Cost of model calls whose price is known.", "", cost),
+        ("runs", "Runs that ended, by outcome.", "outcome", counted.runs),
+        ("host_turns", "User requests that ended, by outcome.", "outcome", counted.host_turns),
+        ("letters", "Letters accepted, by kind.", "kind", counted.letters),
+        ("letters_undelivered", "Letters nobody read.", "reason", counted.letters_lost),
+        ("tool_calls", "Tool calls that ended, by status.", "status", counted.tool_calls),
+        ("model_calls", "Attempts at model calls.", "outcome", counted.model_calls),
+        ("tokens", "Tokens of model calls.", "kind", counted.tokens),
+        ("http_refused", "Requests refused before any route.", "reason", counted.refused),
+    ]

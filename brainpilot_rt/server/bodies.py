@@ -1,0 +1,79 @@
+"""Request bodies: read within a limit, parsed whatever the content type, never trusted.
+
+JSON is parsed on the loop, so what can be parsed is bounded in bytes and in values first: a string
+of megabytes is cheap, a million small values are not. Depth, NaN and lone surrogates are refused by
+the parser. Of repeated keys the last one counts.
+"""
+
+import asyncio
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from brainpilot_rt.domain.errors import BadRequest, TooLarge
+
+M = TypeVar("M", bound=BaseModel)
+
+_VALUES_MAX: Final = 250_000
+_BASE64_STEP: Final = 1 << 20
+
+
+class Body(BaseModel):
+    """Base of the bodies: unknown keys are ignored, as BrainPilot ignores them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body; TooLarge as soon as it is over the limit. A second call gives it again."""
+    kept = request.scope.get("brainpilot_rt.body")
+    if kept is None:
+        parts = bytearray()
+        async for part in request.stream():
+            parts += part
+            if len(parts) > bytes_max:
+                raise TooLarge(f"the body is larger than {bytes_max:,} bytes")
+        kept = request.scope["brainpilot_rt.body"] = bytes(parts)
+    return cast("bytes", kept)
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """A JSON object; nothing at all is an empty one."""
+    if not raw.strip():
+        return {}
+    if raw.count(b",") > _VALUES_MAX:
+        raise TooLarge(f"the body has more than {_VALUES_MAX:,} values")
+    try:
+        parsed: object = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequest(f"the body is not JSON: {error}", code="bad_json") from None
+    if not isinstance(parsed, dict):
+        raise BadRequest("the body is not a JSON object", code="bad_json")
+    return cast("dict[str, Any]", parsed)
+
+
+def parse(model: type[M], values: Mapping[str, Any], message: str = "") -> M:
+    """Values as a body; BadRequest with `message`, or with what is wrong with which field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"])) or "body"
+        raise BadRequest(message or f"{field}: {first['msg']}", code="invalid_body") from None
+
+
+async def decode_base64(text: str) -> bytes:
+    """Decode base64 piece by piece, letting the loop run in between."""
+    decoded = bytearray()
+    try:
+        for start in range(0, len(text), _BASE64_STEP):
+            piece = text[start : start + _BASE64_STEP]
+            decoded += binascii.a2b_base64(piece, strict_mode=True)
+            await asyncio.sleep(0)
+    except ValueError:
+        raise BadRequest("contentBase64 is not base64", code="invalid_body") from None
+    return bytes(decoded)

@@ -1,0 +1,106 @@
+"""A row of the route table, and what serves all rows of one path.
+
+Here is what is the same for every route: which method, which limit on the body, one idempotency,
+one translation of errors, one mark of activity. Handlers are plain async functions from a request
+to a response.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from brainpilot_rt.domain.errors import RuntimeFault
+from brainpilot_rt.server.bodies import read_body
+from brainpilot_rt.server.idempotency import Idempotency
+from brainpilot_rt.server.problems import answer_to, answer_to_a_bug, problem
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+_MUTATING: Final = frozenset({"POST", "PUT", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the route table. `answers`: what each status means."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: dict[int, str]
+    body: tuple[type[BaseModel], ...] = ()
+    """What the JSON body may be."""
+    query: dict[str, str] = field(default_factory=dict[str, str])
+    open: bool = False
+    """Needs no token."""
+    stream: bool = False
+    activity: bool = True
+    """A success is something the user did, and moves the idle epoch."""
+    upload: bool = False
+    """The body may be as large as an upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every resource uses."""
+
+    idempotency: Idempotency
+    touch: Callable[[], None]
+    body_bytes_max: int
+    upload_bytes_max: int
+
+
+class Resource:
+    """All methods of one path, as an ASGI app."""
+
+    def __init__(self, rows: Sequence[Row], shared: Shared) -> None:
+        self._rows = {row.method: row for row in rows}
+        if "GET" in self._rows:
+            self._rows["HEAD"] = self._rows["GET"]
+        self._allow = ", ".join(sorted(self._rows))
+        self._shared = shared
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        row = self._rows.get(scope["method"])
+        path: str = scope["path"]
+        headers = Headers(scope=scope)
+        if row is None:
+            message = f"{scope['method']} is not possible here"
+            extra = {"allow": self._allow}
+            answer = problem(path, headers, 405, "method_not_allowed", message, extra=extra)
+            await answer(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(row, request)
+        except RuntimeFault as fault:
+            response = answer_to(fault, path, headers)
+        except ClientDisconnect:
+            return
+        except Exception:  # noqa: BLE001 - the boundary of a request: a bug becomes a 500
+            response = answer_to_a_bug(path, headers)
+        await response(scope, receive, send)
+
+    async def _respond(self, row: Row, request: Request) -> Response:
+        if row.method not in _MUTATING:
+            return await row.handler(request)
+        shared = self._shared
+
+        async def act(request: Request) -> Response:
+            response = await row.handler(request)
+            if row.activity and response.status_code < 300:  # noqa: PLR2004 - it was done
+                shared.touch()
+            return response
+
+        limit = shared.upload_bytes_max if row.upload else shared.body_bytes_max
+        body = await read_body(request, limit)
+        if row.method != "POST":
+            return await act(request)
+        return await shared.idempotency.once(request, body, act)

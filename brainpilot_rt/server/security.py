@@ -1,0 +1,231 @@
+"""Who may ask: the checks before any route, in one order, as pure decisions.
+
+    sizes -> Host -> Origin and Sec-Fetch-Site -> token
+
+Host and Origin are checked on open routes too: they are what keeps a web page in the user's
+browser away from a daemon on loopback (rebinding, cross-site requests). There are no CORS headers,
+ever. The token comes as `Authorization: Bearer`, as `x-api-key` under `/v1`, in the path
+(`/c/<token>/...`, for proxies that drop headers), or as `?token=` on streams alone, because a
+browser's EventSource can send no header. In any other query a token is refused, so that it does
+not end up in a history or a log.
+
+An answer to a stranger is the same for every path, existing or not.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from brainpilot_rt.server.problems import problem
+
+TARGET_BYTES_MAX: Final = 8 * 1024
+HEADER_BYTES_MAX: Final = 32 * 1024
+HEADERS_MAX: Final = 100
+_CAPABILITY: Final = "/c/"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ENCODED_SEPARATOR: Final = re.compile(rb"%2f|%5c|%00", re.IGNORECASE)
+_NEVER_CACHED: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+
+HeaderList = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that goes no further. `reason` is a bounded label for the metrics."""
+
+    status: int
+    code: str
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the checks compare with."""
+
+    hosts: frozenset[str]
+    token: Callable[[], str]
+    bytes_max: int
+    """Largest body of any route; each route has its own limit below that."""
+    open_paths: re.Pattern[str]
+    """Paths that may be read without a token."""
+    stream_paths: re.Pattern[str]
+    """Paths of streams, which may carry the token in their query."""
+
+    def is_open(self, method: str, path: str) -> bool:
+        """Whether this may be done without a token."""
+        return method in {"GET", "HEAD"} and self.open_paths.fullmatch(path) is not None
+
+    def is_stream(self, path: str) -> bool:
+        """Whether this is a stream."""
+        return self.stream_paths.fullmatch(path) is not None
+
+
+def check_sizes(target_bytes: int, headers: HeaderList, bytes_max: int) -> Refusal | None:
+    """Limits on what was read already, and on what is announced."""
+    if target_bytes > TARGET_BYTES_MAX:
+        return Refusal(414, "target_too_long", "the request target is too long", "size")
+    total = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > HEADERS_MAX or total > HEADER_BYTES_MAX:
+        return Refusal(431, "headers_too_large", "the request headers are too large", "size")
+    lengths = _values(headers, b"content-length")
+    if any(not length.isdigit() for length in lengths) or len(set(lengths)) > 1:
+        return Refusal(400, "bad_length", "Content-Length is not a number", "size")
+    if lengths and int(lengths[0][:20]) > bytes_max:
+        return Refusal(413, "too_large", f"the body is larger than {bytes_max:,} bytes", "size")
+    return None
+
+
+def check_host(headers: HeaderList, hosts: frozenset[str]) -> Refusal | None:
+    """Exactly one Host, exactly one of ours."""
+    named = _values(headers, b"host")
+    if len(named) == 1 and named[0].decode("latin-1") in hosts:
+        return None
+    return Refusal(421, "wrong_host", "this host is not served here", "host")
+
+
+def check_origin(headers: HeaderList, hosts: frozenset[str]) -> Refusal | None:
+    """A browser may ask only on behalf of our own pages."""
+    origins = _values(headers, b"origin")
+    sites = _values(headers, b"sec-fetch-site")
+    foreign = [one for one in origins if not _is_ours(one.decode("latin-1"), hosts)]
+    if len(origins) > 1 or foreign:
+        return Refusal(403, "wrong_origin", "this origin may not ask", "origin")
+    if any(site not in {b"same-origin", b"none"} for site in sites):
+        return Refusal(403, "cross_site", "cross-site requests are refused", "origin")
+    return None
+
+
+def check_token(
+    path: str, headers: HeaderList, query: bytes, in_path: str | None, rules: Rules
+) -> bool:
+    """Whether the request carries the token in a place where it may be."""
+    offered: list[bytes] = [] if in_path is None else [in_path.encode()]
+    for value in _values(headers, b"authorization"):
+        scheme, _, credentials = value.partition(b" ")
+        if scheme.lower() == b"bearer":
+            offered.append(credentials.strip())
+    if path.startswith("/v1/"):
+        offered += _values(headers, b"x-api-key")
+    if rules.is_stream(path):
+        offered += [token.encode() for token in tokens_in(query)]
+    expected = rules.token().encode()
+    # All comparisons are made, and each takes the same time whatever it compares.
+    matches = [hmac.compare_digest(one, expected) for one in offered]
+    return bool(expected) and bool(matches) and all(matches)
+
+
+def tokens_in(query: bytes) -> list[str]:
+    """Values of `token` in a query string."""
+    if not query:
+        return []
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return [value for name, value in pairs if name.lower() == "token"]
+
+
+def is_clean(raw_path: bytes) -> bool:
+    """Whether a path is UTF-8 without encoded separators or NULs."""
+    if _ENCODED_SEPARATOR.search(raw_path):
+        return False
+    try:
+        unquote_to_bytes(raw_path).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def split_capability(path: str) -> tuple[str | None, str]:
+    """`/c/<token>/rest` as (token, `/rest`); (None, path) otherwise."""
+    if not path.startswith(_CAPABILITY):
+        return None, path
+    token, _, rest = path[len(_CAPABILITY) :].partition("/")
+    return token, f"/{rest}"
+
+
+def judge(scope: Scope, rules: Rules) -> Refusal | None:
+    """All checks, in order, on a scope whose capability has been split off its path."""
+    headers: HeaderList = scope["headers"]
+    query: bytes = scope["query_string"]
+    path: str = scope["path"]
+    in_path: str | None = scope.get("brainpilot_rt.capability")
+    refusal = (
+        check_sizes(len(scope.get("raw_path") or b"") + len(query), headers, rules.bytes_max)
+        or check_host(headers, rules.hosts)
+        or check_origin(headers, rules.hosts)
+    )
+    if refusal is not None:
+        return refusal
+    admitted = check_token(path, headers, query, in_path, rules)
+    if not admitted and (in_path is not None or not rules.is_open(scope["method"], path)):
+        return Refusal(401, "unauthorized", "a token is needed", "token")
+    if not rules.is_stream(path) and tokens_in(query):
+        message = "a token is accepted in the query of a stream only"
+        return Refusal(400, "token_in_query", message, "token_in_query")
+    if not is_clean(scope.get("raw_path") or path.encode()):
+        return Refusal(400, "bad_path", "the path is not clean UTF-8", "path")
+    return None
+
+
+def _is_ours(origin: str, hosts: frozenset[str]) -> bool:
+    scheme, _, host = origin.partition("://")
+    return scheme == "http" and host in hosts
+
+
+def _values(headers: HeaderList, name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key == name]
+
+
+class Guard:
+    """ASGI middleware: lets a request through, or answers it."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, on_refusal: Callable[[str], None]) -> None:
+        self._app = app
+        self._rules = rules
+        self._on_refusal = on_refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Judge, then pass on with the headers every answer carries."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        token, path = split_capability(scope["path"])
+        inner: dict[str, Any] = {**scope, "path": path, "brainpilot_rt.capability": token}
+        headers = Headers(scope=inner)
+        dressed = self._dress(send, headers, private=token is not None)
+        refusal = judge(inner, self._rules)
+        if refusal is None:
+            await self._app(inner, receive, dressed)
+            return
+        self._on_refusal(refusal.reason)
+        extra = {"www-authenticate": "Bearer"} if refusal.status == 401 else None  # noqa: PLR2004
+        shown = path if refusal.status != 401 else "/"  # noqa: PLR2004 - the same for every path
+        answer = problem(shown, headers, refusal.status, refusal.code, refusal.message, extra=extra)
+        await answer(inner, receive, dressed)
+
+    @staticmethod
+    def _dress(send: Send, headers: Headers, *, private: bool) -> Send:
+        request_id = headers.get("x-request-id", "")
+        echo = request_id if _REQUEST_ID.fullmatch(request_id) else None
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                outgoing = MutableHeaders(raw=list(message["headers"]))
+                outgoing["x-content-type-options"] = "nosniff"
+                if private:
+                    for name, value in _NEVER_CACHED.items():
+                        outgoing[name] = value
+                elif "cache-control" not in outgoing:
+                    outgoing["cache-control"] = "no-store"
+                if echo is not None:
+                    outgoing["x-request-id"] = echo
+                message = {**message, "headers": outgoing.raw}
+            await send(message)
+
+        return dressed
