@@ -5,6 +5,7 @@ Whether it may join is decided by the owner of the postoffice; a refused one is 
 `agent.json` changes.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping, Set
 from contextlib import suppress
@@ -65,9 +66,22 @@ class Registrar:
         self._on_thread = on_thread
         self._limits = limits
         self._refused: dict[Key, FileIdentity] = {}
+        self._registering = asyncio.Lock()
 
     async def register(self, sessions: Set[SessionId] | None = None) -> list[Address]:
         """Look for newcomers in these sessions, or in all; return the addresses opened."""
+        # One at a time, or a newcomer that two passes see would be asked about twice.
+        async with self._registering:
+            return await self._register(sessions)
+
+    async def sign_off(self, address: Address) -> None:
+        """An external agent's directory is gone: say so, and close its address."""
+        async with self._registering:
+            if self._book.get(address.session, address.agent) is address:
+                await self._handlers.on_agent_gone(address.session, address.agent)
+                self._book.drop(address.session, address.agent)
+
+    async def _register(self, sessions: Set[SessionId] | None) -> list[Address]:
         known = {
             session: frozenset(agents)
             for session, agents in self._book.sessions.items()
@@ -75,19 +89,17 @@ class Registrar:
         }
         census = await self._on_thread(partial(take_census, self._root, known, self._refused))
         if sessions is None:
-            for name in sorted(census.unknown_sessions - self.unknown_sessions):
+            unknown = census.unknown_sessions - self._book.sessions.keys()
+            for name in sorted(unknown - self.unknown_sessions):
                 await self._handlers.on_unknown_session(name)
-            self.unknown_sessions = census.unknown_sessions
+            self.unknown_sessions = unknown
         joined = [await self._judge(newcomer) for newcomer in census.newcomers]
         return [address for address in joined if address is not None]
 
-    async def sign_off(self, address: Address) -> None:
-        """An external agent's directory is gone: say so, and close its address."""
-        await self._handlers.on_agent_gone(address.session, address.agent)
-        self._book.drop(address.session, address.agent)
-
     async def _judge(self, newcomer: Newcomer) -> Address | None:
         session, agent = newcomer.key
+        if session not in self._book.sessions or self._book.get(session, agent) is not None:
+            return None  # Closed, or opened by the owner, since the census.
         try:
             card = _acceptable(newcomer)
             if card is None:
@@ -98,8 +110,12 @@ class Registrar:
             _log.warning("%s/%s may not join: %s", session, agent, refused)
             return None
         self._refused.pop(newcomer.key, None)
-        address = Address(session, agent, card, Mailbox(self._root / session / agent, self._limits))
-        self._book.add(address)
+        # The owner may have opened it itself when it admitted the agent.
+        address = self._book.get(session, agent)
+        if address is None:
+            box = Mailbox(self._root / session / agent, self._limits)
+            address = Address(session, agent, card, box)
+            self._book.add(address)
         with suppress(MailboxGone):  # Gone again already; the next sweep says so.
             await self._on_thread(partial(address.box.complete, None))
         return address
