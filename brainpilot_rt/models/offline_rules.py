@@ -31,10 +31,10 @@ from brainpilot_rt.models.extraction import (
     Finding,
     compose,
     findings,
-    query,
     read_findings,
     write_findings,
 )
+from brainpilot_rt.models.sentences import parts, query
 
 TOOL_TURNS_MAX: Final = 24
 PASSAGES: Final = 8
@@ -295,15 +295,16 @@ def _specialist(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
 
 
 def _search(scene: Scene, question: str) -> tuple[Decision | None, list[Finding]]:
-    """The search to make first, or what it found."""
-    words = query(question)
-    step = Step("search", {"query": words, "top_k": PASSAGES})
-    result = scene.result(step)
-    if result is None and words and scene.offers("search"):
-        return Decision(f"I search the documents for: {words}.", step), []
-    if result is None or result.is_error:
-        return None, []
-    return None, findings(question, result.content)
+    """The next search to make, for the question and each of its parts, or what they found."""
+    results: list[str] = []
+    for words in dict.fromkeys(query(part) for part in (question, *parts(question))):
+        step = Step("search", {"query": words, "top_k": PASSAGES})
+        result = scene.result(step)
+        if result is None and words and scene.offers("search"):
+            return Decision(f"I search the documents for: {words}.", step), []
+        if result is not None and not result.is_error:
+            results.append(result.content)
+    return None, findings(question, "\n\n".join(results))
 
 
 def _send(to: str, kind: str, content: str, task: str | None = None) -> Step:

@@ -6,11 +6,10 @@ from brainpilot_rt.models.extraction import (
     compose,
     findings,
     missing,
-    query,
     read_findings,
-    terms,
     write_findings,
 )
+from brainpilot_rt.models.sentences import parts, query, terms
 from tests.unit.models.team import search_result
 
 
@@ -23,6 +22,30 @@ def test_a_query_keeps_the_words_that_carry_meaning() -> None:
     assert query("What is the boiling point of water at 2,000 m?") == "boiling point water 2 000 m"
     assert query("水泵运行多少小时?") == "水泵运行 小时"
     assert query("what is it about?") == ""
+
+
+def test_a_question_of_several_parts_is_taken_apart() -> None:
+    assert parts("Who paid the fine, and what does the plate say?") == [
+        "Who paid the fine",
+        "what does the plate say",
+    ]
+    assert parts("Is salt and pepper stored?") == ["Is salt and pepper stored?"]
+
+
+def test_every_part_of_a_question_gets_its_finding() -> None:
+    files = {
+        "a.txt": "The fine was paid by Anna.\n\nThe fine was high.\n\nThe fine was old.",
+        "b.txt": "The plate says thank you.",
+    }
+    found = findings("Who paid the fine, and what does the plate say?", search_result(files))
+    assert [each.path for each in found[:2]] == ["a.txt", "b.txt"]
+
+
+def test_lines_of_overlapping_passages_are_put_in_order() -> None:
+    text = "### 1. a.txt:2-3 (score 2.00)\n2| is open in\n3| May.\n\n"
+    text += "### 2. a.txt:1-2 (score 1.00)\n1| The valve\n2| is open in"
+    (finding,) = findings("Is the valve open?", text)
+    assert finding.statement == "The valve is open in May."
 
 
 def test_forms_of_a_word_share_a_stem() -> None:
