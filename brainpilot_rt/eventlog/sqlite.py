@@ -78,7 +78,7 @@ class SqliteEventLog:
             await connection
             epoch, pos = await connection.run(work)
         except BaseException as failure:
-            await finish_shielded(connection.close())
+            await finish_shielded(connection.abandon())
             if isinstance(failure, (sqlite3.Error, OSError)):
                 raise trouble(failure) from failure
             raise

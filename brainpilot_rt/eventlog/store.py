@@ -4,6 +4,7 @@ aiosqlite runs each call on the thread of its connection. A batch is one functio
 `BEGIN` to `COMMIT`, so nothing comes between, and it costs one hop and one wake of the loop.
 """
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -42,6 +43,11 @@ class LogConnection(aiosqlite.Connection):
         # aiosqlite offers no public call for this and leaves the one it has to itself untyped.
         done: T = await self._execute(work, self._conn)  # pyright: ignore[reportUnknownMemberType]
         return done
+
+    async def abandon(self) -> None:
+        """Close after a failed start, and wait for the thread, which a failed connect leaves."""
+        await self.close()
+        await asyncio.to_thread(self._thread.join)
 
 
 class LogStore:

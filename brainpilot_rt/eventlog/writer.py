@@ -115,6 +115,7 @@ class Writer:
         self._store = store
         self._queue: deque[Append | Delete] = deque()
         self._bytes = 0
+        self._batch: Sequence[Append | Delete] = ()
         self._task: asyncio.Task[None] | None = None
         self._refusal: str | None = None
         self._on_commit: list[Callable[[Sequence[Recorded]], None]] = []
@@ -146,7 +147,7 @@ class Writer:
             self._queue.append(job)
             self._bytes += job.size
             if self._task is None:
-                self._task = spawn(self._run(), name="log writer", on_crash=self._on_crash)
+                self._start()
         return job.done
 
     async def close(self) -> None:
@@ -155,25 +156,35 @@ class Writer:
         while self._task is not None:
             await asyncio.wait([self._task])
 
+    def _start(self) -> None:
+        self._task = spawn(
+            self._run(), name="log writer", on_crash=lambda _, cause: self._end(repr(cause))
+        )
+        # A task cancelled before its first step never runs a line, so it cannot say so itself.
+        self._task.add_done_callback(lambda done: self._end("cancelled") if done.cancelled() else 0)
+
     async def _run(self) -> None:
-        batch: Sequence[Append | Delete] = ()
-        try:
-            while self._queue:
-                batch = self._take()
-                try:
-                    outcomes = await self._write(batch)
-                except Unavailable as failure:
-                    self._fail_all(batch, failure)
-                else:
-                    self._announce(batch, outcomes)
-        except BaseException as cause:
-            # A listener raised, the store has a bug, or the task was cancelled. Going on could only
-            # widen the gap between memory and disk; leaving the waiters alone would hang them.
-            self._refusal = f"the log writer ended: {cause!r}"
-            self._fail_all(batch, Unavailable(self._refusal))
-            raise
-        finally:
-            self._task = None
+        while self._queue:
+            self._batch = self._take()
+            try:
+                outcomes = await self._write(self._batch)
+            except Unavailable as failure:
+                self._fail_all(failure)
+            else:
+                self._announce(self._batch, outcomes)
+        self._batch = ()
+        self._task = None
+
+    def _end(self, cause: str) -> None:
+        """A listener raised, the store has a bug, or the task was cancelled.
+
+        Going on could only widen the gap between memory and disk; saying nothing would leave the
+        waiters hanging.
+        """
+        self._task = None
+        self._refusal = f"the log writer ended: {cause}"
+        _log.critical("%s; no append is accepted any more", self._refusal)
+        self._fail_all(Unavailable(self._refusal))
 
     def _take(self) -> Sequence[Append | Delete]:
         first = self._queue.popleft()
@@ -210,8 +221,8 @@ class Writer:
             elif not job.done.done():
                 job.done.set_result(outcome)
 
-    def _fail_all(self, batch: Sequence[Append | Delete], failure: Unavailable) -> None:
-        failed = [*batch, *self._queue]
+    def _fail_all(self, failure: Unavailable) -> None:
+        failed = [*self._batch, *self._queue]
         self._queue.clear()
         self._bytes = 0
         try:
@@ -220,9 +231,6 @@ class Writer:
         finally:
             for job in failed:
                 _fail(job.done, failure)
-
-    def _on_crash(self, name: str, cause: BaseException) -> None:
-        _log.critical("%s ended, no append is accepted any more: %r", name, cause)
 
 
 def _fail(done: asyncio.Future[list[Recorded]], failure: Exception) -> None:
