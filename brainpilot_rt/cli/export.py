@@ -8,7 +8,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ from brainpilot_rt.cli.client import Client, follow, session_path
 from brainpilot_rt.cli.options import Common, pass_common, with_daemon, with_talk
 from brainpilot_rt.domain.errors import NotFound, RuntimeFault
 from brainpilot_rt.domain.ids import parse_session_id
-from brainpilot_rt.eventlog.port import RawRow
+from brainpilot_rt.eventlog.export import lines
 from brainpilot_rt.eventlog.sqlite import SqliteEventLog
 
 LOG_FILE = "log.db"
@@ -65,12 +64,11 @@ def _print_after(client: Client, session: str, seq: int) -> int:
 async def _from_log(data_dir: Path, session: str) -> None:
     name = parse_session_id(session)
     async with log_at_rest(data_dir) as log:
-        after = 0
-        while page := await log.read_raw(name, after=after):
-            for row in page:
-                click.echo(line_of(row))
-            after = page[-1].seq
-        if not after:
+        is_there = False
+        async for line in lines(log, name):
+            click.echo(line, nl=False)
+            is_there = True
+        if not is_there:
             raise NotFound(f"there is no session {session!r} in {data_dir}")
 
 
@@ -89,15 +87,3 @@ async def log_at_rest(data_dir: Path) -> AsyncGenerator[SqliteEventLog]:
             yield log
         finally:
             await log.close()
-
-
-def line_of(row: RawRow) -> str:
-    """One stored event as a line; what no longer parses is given as text, never left out."""
-    moment = datetime.fromtimestamp(row.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    line = {"seq": row.seq, "ts": moment.replace("+00:00", "Z")}
-    try:
-        fields = json.loads(row.payload)
-        kind = fields.pop("type")
-    except (ValueError, KeyError, TypeError):
-        kind, fields = "unreadable", {"payload": row.payload.decode("utf-8", "replace")}
-    return json.dumps(line | {"type": kind} | fields, ensure_ascii=False, separators=(",", ":"))

@@ -44,6 +44,8 @@ def serve_command(
     screen = common.screen()
     level = logging.WARNING if common.quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "uvicorn", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     for warning in settings.warnings:
         screen.say(f"warning: {warning}")
 

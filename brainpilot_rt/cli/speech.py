@@ -19,6 +19,7 @@ class Speech:
         self._waiting: dict[str, list[str]] = {}
         self._floor: str | None = None
         self._mid_line = False
+        self._indent = ""
         self._colours: dict[str, str] = {}
         self._whole: str | None = None
 
@@ -78,10 +79,15 @@ class Speech:
             text = text.lstrip()
             self._screen.say(self.name(self._speakers[message_id]), newline=False)
         self._mid_line = True
-        shown = clean(text).replace("\n", "\n" + " " * (NAME_WIDTH + 1))
-        self._screen.say(shown, newline=False)
+        for number, line in enumerate(clean(text).split("\n")):
+            if number:
+                self._screen.say()
+                self._indent = " " * (NAME_WIDTH + 1)
+            if line:
+                self._screen.say(self._indent + line, newline=False)
+                self._indent = ""
 
     def _break(self) -> None:
         if self._mid_line:
             self._screen.say()
-            self._mid_line = False
+            self._mid_line, self._indent = False, ""

@@ -7,12 +7,13 @@ client.
 
 import signal
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -42,11 +43,10 @@ from brainpilot_rt.cli.view import TeamView
 
 READING_ROOM: Final = Path(__file__).parents[2] / "examples" / "reading-room"
 QUESTION: Final = (
-    "Why did the light on Tarn Skerry go out in the night of 9 February 1911, "
-    "and whose light guided the steamer Hai An past the reef?"
+    "Why did the oil set in the feed pipe, and who was fined for showing a light on Hollin Point?"
 )
-
-
+SETTLE_STEPS: Final = 20
+SETTLE_STEP_S: Final = 0.05
 ANY_QUESTION: Final = "What are these documents about, and what are their main points?"
 
 
@@ -180,19 +180,29 @@ def _open(client: Client, folder: Path) -> str:
 
 def _introduce(client: Client, screen: Screen, folder: Path) -> TeamView:
     there = client.endpoint()
-    screen.say(f"team at {there.capability_url}")
-    screen.say(f"workspace {clean_line(str(folder))}")
+    screen.say(f"the daemon is at {there.url}, the team works on {clean_line(str(folder))}")
     screen.say()
     return TeamView(screen, there.mailbox_dir)
 
 
 def _say_end(client: Client, screen: Screen, turn: HostTurn) -> None:
-    live = as_object(client.call("GET", "/metrics"))
+    live = _liveness(client)
     names = ("activeSessions", "runningAgents", "unreadLetters", "reclaimable", "auditViolations")
     screen.say()
     say_figures(screen, turn)
     screen.say(" · ".join(f"{name} {live.get(name)}" for name in names))
     screen.say(f"open {client.endpoint().capability_url}")
+
+
+def _liveness(client: Client) -> dict[str, Any]:
+    """The liveness numbers, given a moment in which those who have delivered say goodbye."""
+    live = as_object(client.call("GET", "/metrics"))
+    for _ in range(SETTLE_STEPS):
+        if not live.get("runningAgents"):
+            break
+        time.sleep(SETTLE_STEP_S)
+        live = as_object(client.call("GET", "/metrics"))
+    return live
 
 
 def _keep_serving(client: Client, view: TeamView, session: str, *, is_ours: bool) -> None:

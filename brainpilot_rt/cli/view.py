@@ -94,9 +94,9 @@ class TeamView:
             failed = self._screen.paint(f"{clean(tool)} failed:", "red")
             self.speech.news(_agent(frame), f"{failed} {clean_line(content)}")
         elif tool not in LETTER_TOOLS:
-            count = len(content.splitlines())
-            first = clean_line(content, 70)
-            self.speech.news(_agent(frame), self._dim(f"  {count} line(s): {first}"))
+            lines = content.strip().splitlines() or ["nothing"]
+            more = f" (and {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+            self.speech.news(_agent(frame), self._dim(f"  {clean_line(lines[0], 70)}{more}"))
 
     def _run_failed(self, frame: Frame) -> None:
         again = "" if frame.get("terminal", True) else " (will be tried again)"

@@ -113,7 +113,7 @@ def test_a_tool_call_shows_its_arguments_and_its_result() -> None:
     )
     assert seen.lines == [
         'librarian    search query="light"',
-        "librarian      2 line(s): ### 1. a.md:1-2 1| x",
+        "librarian      ### 1. a.md:1-2 (and 1 more lines)",
     ]
 
 
