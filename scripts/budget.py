@@ -22,11 +22,12 @@ CLASS_LINES = 250
 CLASS_METHODS = 20
 CLASS_ATTRIBUTES = 12
 FUNCTION_LINES = 60
-PACKAGE_LINES = 15_000
+PACKAGE_LINES = 30_000
 
 ALLOWED: Mapping[str, str] = {
     "brainpilot_rt/domain/events.py": "the one tagged union of all events belongs in one file",
-    "brainpilot_rt/server/ports.py::Backend": "the whole of what the server may ask, one method a route",
+    "brainpilot_rt/server/ports.py::Backend": "all the server may ask, one method a route",
+    "brainpilot_rt/supervision/backend.py::Backend": "answers that port, method by method",
 }
 """`path` or `path::name`, relative to the package's parent, -> why this unit may be larger."""
 

@@ -50,7 +50,7 @@ class MailRoom:
             on_refused=self._on_refused,
             on_agent_dir=self._on_agent_dir,
             on_agent_gone=self._on_agent_gone,
-            on_external_receipt=self._on_receipt,
+            on_external_receipt=self._report,
             on_rebuilt=self._on_rebuilt,
             on_unknown_session=self._on_unknown_session,
         )
@@ -220,15 +220,6 @@ class MailRoom:
 
     async def _on_agent_gone(self, session: SessionId, agent: AgentName) -> None:
         await self._manager.dispatch(session, cmd.LeaveExternal(agent=agent))
-
-    async def _on_receipt(
-        self,
-        session: SessionId,
-        agent: AgentName,
-        letter_id: LetterId,
-        receipt: Literal["claimed", "consumed"],
-    ) -> None:
-        await self._report(session, agent, letter_id, receipt)
 
     async def _report(
         self,
