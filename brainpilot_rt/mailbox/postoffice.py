@@ -84,6 +84,7 @@ class PostOffice:
     async def start(self) -> None:
         """Arm the watcher, then look into every mailbox that is open; return when that is done."""
         await self._on_thread(partial(self.root.mkdir, 0o700, parents=True, exist_ok=True))
+        self._rounds.open()
         watching = self.watcher.watch(self.root, self._rounds.on_hint)
         self._tasks.spawn(watching, name="mailbox watcher", endless=True)
         await self.scan()
@@ -114,11 +115,13 @@ class PostOffice:
     def open_agent(self, session: SessionId, card: AgentCard) -> None:
         """Serve this agent's mailbox; a managed agent's directory is made if it is missing.
 
-        Repeating it is harmless. `card.name` must be a legal name.
+        Repeating it is harmless. Before `start` nothing is made or looked at. `card.name` must be a
+        legal name.
         """
         agent = AgentName(card.name)
-        known = self._book.get(session, agent)
-        if known is not None and known.card == card:
+        address = self._book.get(session, agent)
+        if address is not None and address.card.kind == card.kind:
+            address.card = card
             return
         box = Mailbox(self.root / session / agent, self._policy.letters)
         address = Address(session, agent, card, box)
@@ -156,15 +159,9 @@ class PostOffice:
         if not address.external:
             # Before the file is there: its echo must not be taken for a foreign letter.
             self._known.add(letter.id, None)
-        put = partial(address.box.place, letter.id, data, into, sync=sync)
-        try:
-            identity = await self._on_thread(put)
-        except MailboxGone:
-            if address.external:
-                raise
-            await self._reception.restore(address)
-            self._rounds.mark(address)
-            identity = await self._on_thread(put)
+        identity = await self._in_box(
+            address, partial(address.box.place, letter.id, data, into, sync=sync)
+        )
         if address.external:
             address.placed.setdefault(letter.id, "queued")
             self._rounds.mark(address)
@@ -223,12 +220,20 @@ class PostOffice:
         """Move what can be moved; the log already says what the files only follow."""
         address = self._book.of(session, agent)
         try:
-            return await self._on_thread(
-                partial(address.box.move, list(letter_ids), to=to, out_of=out_of)
+            return await self._in_box(
+                address, partial(address.box.move, list(letter_ids), to=to, out_of=out_of)
             )
-        except MailboxGone:
-            self._rounds.mark(address)
-            return []
         except OSError as trouble:
             _log.warning("letters of %s/%s stay where they are: %s", session, agent, trouble)
             return []
+
+    async def _in_box(self, address: Address, call: Callable[[], Result]) -> Result:
+        """Work in a mailbox; a managed agent's is made first when it is not there."""
+        try:
+            return await self._on_thread(call)
+        except MailboxGone:
+            if address.external:
+                raise
+            await self._reception.restore(address)
+            self._rounds.mark(address)
+            return await self._on_thread(call)

@@ -75,6 +75,7 @@ class Reception:
         if address.external:
             return bool(address.box.find(address.placed))
         illegal, fresh = self._fresh(address.box)
+        address.made = True
         return bool(illegal or fresh)
 
     async def look(self, address: Address) -> float | None:

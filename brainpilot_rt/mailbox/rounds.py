@@ -51,11 +51,15 @@ class Rounds:
         self._due = asyncio.Event()
         self._hinted: set[SessionId] = set()
         self._all_due = False
-        self._closed = False
+        self._open = False
+
+    def open(self) -> None:
+        """From now on mailboxes are looked at."""
+        self._open = True
 
     def close(self) -> None:
         """Start nothing any more; what has been started is ended by the owner of the tasks."""
-        self._closed = True
+        self._open = False
 
     def on_hint(self, hint: Hint) -> None:
         """Look where the watcher points; everywhere when it does not know."""
@@ -68,7 +72,7 @@ class Rounds:
 
     def mark(self, address: Address) -> None:
         """See to it that a mailbox is looked at, now and until nothing is left to do in it."""
-        if self._closed:
+        if not self._open:
             return
         serving = self._serving.get(address)
         if serving is not None:

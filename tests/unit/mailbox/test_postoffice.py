@@ -526,6 +526,44 @@ async def test_a_mailbox_deleted_while_running_is_made_anew_and_its_owner_is_tol
         assert names_in(home / "new") == [f"{letter.id}.json"]
 
 
+@pytest.mark.parametrize("box", ["cur", "done"])
+async def test_a_letter_is_moved_into_a_box_that_was_deleted(
+    tmp_path: Path, home: Path, told: Told, box: str
+):
+    async with open_office(tmp_path, told) as office:
+        letter = a_letter()
+        await office.place(letter)
+        (home / box).rmdir()
+        step = office.claim if box == "cur" else office.ack
+        assert await step(SESSION, PRINCIPAL, [letter.id]) == [letter.id]
+        assert names_in(home / box) == [f"{letter.id}.json"]
+
+
+async def test_nothing_is_offered_before_the_start(tmp_path: Path, home: Path, told: Told):
+    join(tmp_path, PRINCIPAL)
+    drop(home, f"{ID}.json")
+    office = an_office(tmp_path, told)
+    office.open_session(SESSION)
+    office.open_agent(SESSION, AgentCard(name=PRINCIPAL, kind="managed"))
+    await office.place(a_letter())
+    await asyncio.sleep(20)
+    assert told.letters == []
+    await office.start()
+    await office.stop()
+    assert told.contents == ["hello"]
+
+
+async def test_opening_an_agent_again_forgets_nothing(tmp_path: Path, told: Told):
+    bot = join(tmp_path)
+    async with open_office(tmp_path, told) as office:
+        letter = a_letter(to=BOT)
+        await office.place(letter)
+        office.open_agent(SESSION, AgentCard(name=BOT, kind="external", description="again"))
+        (bot / "new" / f"{letter.id}.json").unlink()
+        await office.scan()
+    assert told.receipts == [(letter.id, "consumed")]
+
+
 async def test_the_whole_root_may_vanish_and_comes_back(tmp_path: Path, told: Told):
     root = tmp_path / "mail"
     async with open_office(root, told):
