@@ -15,6 +15,7 @@ pairs of characters in a column of their own.
 
 import asyncio
 import contextlib
+import logging
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ OVERLAP_LINES: Final = 4
 PASSAGE_CHARS_MAX: Final = 2_000
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 FILES_MAX: Final = 20_000
+TREE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of one work tree; files beyond it, in the order of their paths, are not indexed (and logged)."""
 QUERY_WORDS_MAX: Final = 64
 
 _VERSION: Final = 1
@@ -71,6 +74,8 @@ WHERE words MATCH ? ORDER BY rank, files.path, passages.start_line LIMIT ?
 _CJK: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _WORD: Final = re.compile(r"\w+")
 
+_log = logging.getLogger(__name__)
+
 _Piece = tuple[int, int, str]
 _Read = tuple[Found, list[_Piece]]
 
@@ -98,13 +103,25 @@ class Retrieval:
 
         `key` names the tree; searches use the same. Refreshes run one after the other.
         """
-        found = {one.path.short: one for one in await asyncio.to_thread(_text_files, workspace)}
         async with self._lock:
+            files = await asyncio.to_thread(_text_files, workspace)
+            found = {one.path.short: one for one in files}
             try:
                 return await self._refresh(key, workspace, found)
             except sqlite3.DatabaseError as error:
                 await self._rebuild_after(error)
                 return await self._refresh(key, workspace, found)
+
+    async def forget(self, key: str) -> None:
+        """Drop all that is known of a tree, as when its session is deleted."""
+        async with self._lock:
+            tree = await self._tree(key)
+            if tree is None:
+                return
+            rows = await self._database.execute_fetchall(
+                "SELECT path FROM files WHERE tree = ?", (tree,)
+            )
+            await finish_shielded(self._store(tree, [row[0] for row in rows], []))
 
     async def search(self, key: str, query: str, top_k: int) -> list[Passage]:
         """The best passages of a tree, best first; none for a tree that was never refreshed.
@@ -254,14 +271,20 @@ def _delete(path: Path) -> None:
 
 
 def _text_files(workspace: Workspace) -> list[Found]:
+    chosen: list[Found] = []
+    room = TREE_BYTES_MAX
     try:
-        return [
-            one
-            for one in walk(workspace, LogicalPath("workspace"))
-            if not one.is_folder and 0 < one.size <= FILE_BYTES_MAX
-        ][:FILES_MAX]
+        for one in walk(workspace, LogicalPath("workspace")):
+            if one.is_folder or not 0 < one.size <= FILE_BYTES_MAX:
+                continue
+            room -= one.size
+            if room < 0 or len(chosen) == FILES_MAX:
+                _log.warning("only the first %d files of a work tree are indexed", len(chosen))
+                break
+            chosen.append(one)
     except CommandRejected:
-        return []
+        return []  # there is no work tree (yet)
+    return chosen
 
 
 def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:

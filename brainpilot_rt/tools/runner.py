@@ -115,6 +115,8 @@ class _Live:
     """Set while the tool executes and may be cancelled."""
     interrupted: str | None = None
     """The reason, once somebody asked for its end."""
+    finished: bool = False
+    """The tool came to an end of its own; what is left is to record it."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -229,14 +231,14 @@ class ToolRunner:
     async def interrupt(self, call_id: CallId, reason: str = "user_requested") -> bool:
         """End one call and return when it has exited; False when it does not run (any more)."""
         live = self._live.get(call_id)
-        if live is None or live.ended.is_set():
+        if live is None or live.finished or live.ended.is_set():
             return False
         if live.interrupted is None:
             live.interrupted = reason
             if live.task is not None:
                 live.task.cancel()
         await live.ended.wait()
-        return True
+        return not live.finished
 
     def _waves(self, calls: Sequence[ToolCall]) -> Iterator[list[ToolCall]]:
         wave: list[ToolCall] = []
@@ -283,6 +285,7 @@ class ToolRunner:
         began = self._clock.monotonic()
         try:
             output = await self._execute(live, context)
+            live.finished = output is not None
             took_ms = int((self._clock.monotonic() - began) * 1000)
             await finish_shielded(self._settle(live, output, context, took_ms, results))
         finally:

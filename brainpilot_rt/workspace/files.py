@@ -99,8 +99,12 @@ class Workspace:
             for hide in self.hidden
             if hide.is_relative_to(real)
         }
-        if ("workspace", ()) in self._hidden:
-            raise BadRequest("this folder belongs to the daemon and cannot be a workspace")
+        if not owned and (
+            self.root == self.root.parent or any(map(self.root.is_relative_to, self.hidden))
+        ):
+            raise BadRequest(
+                "this folder belongs to the daemon or the system and cannot be a workspace"
+            )
 
     @property
     def root(self) -> Path:

@@ -59,6 +59,9 @@ async def test_trees_do_not_see_each_other(index: Retrieval, workspace: Workspac
     await index.refresh("o", other)
     assert [one.path for one in await index.search("o", "gulls", 9)] == ["a.txt"]
     assert await index.search("unknown", "gulls", 9) == []
+    await index.forget("k")
+    assert await index.search("k", "gulls", 9) == []
+    assert len(await index.search("o", "gulls", 9)) == 1
 
 
 async def test_scripts_without_spaces_are_found(index: Retrieval, workspace: Workspace):

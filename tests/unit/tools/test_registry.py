@@ -7,15 +7,26 @@ import pytest
 
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.governance.access import allowed_tools
-from brainpilot_rt.tools.builtin import builtin_tools
-from brainpilot_rt.tools.registry import Registry
+from brainpilot_rt.tools.editing import editing_tools
+from brainpilot_rt.tools.finding import finding_tools
+from brainpilot_rt.tools.registry import Registry, Tool
+from brainpilot_rt.tools.retrieving import search_tool
 from brainpilot_rt.tools.sandbox import NotEnforceable, Sandbox
-from brainpilot_rt.tools.shell import ShellMode, ShellPolicy
+from brainpilot_rt.tools.shell import ShellMode, ShellPolicy, shell_tool
+from brainpilot_rt.tools.skills import skill_tool
+from brainpilot_rt.tools.team import team_tools
+from brainpilot_rt.tools.tracing import graph_tools
 
 
-def registry(mode: ShellMode = "unsandboxed") -> Registry:
-    sandbox = NotEnforceable("not here")
-    return builtin_tools(ShellPolicy(mode=mode, sandbox=sandbox, marker_prefix="t"), ())
+def registry() -> Registry:
+    bash = shell("unsandboxed", NotEnforceable("not here"))
+    assert bash is not None
+    singles = [bash, search_tool(), skill_tool(())]
+    return Registry([*team_tools(), *editing_tools(), *finding_tools(), *graph_tools(), *singles])
+
+
+def shell(mode: ShellMode, sandbox: Sandbox | NotEnforceable) -> Tool | None:
+    return shell_tool(ShellPolicy(mode=mode, sandbox=sandbox, marker_prefix="t"))
 
 
 def test_every_tool_of_the_access_table_exists_and_is_in_it():
@@ -50,11 +61,11 @@ def test_repeating_a_call_is_classed():
 
 
 def test_bash_is_offered_only_where_its_policy_can_be_kept():
-    assert "bash" in registry("ask")
-    assert "bash" not in registry("off")
-    assert "bash" not in registry("sandbox")
-    held = ShellPolicy(mode="sandbox", sandbox=Sandbox(Path("/bwrap")), marker_prefix="t")
-    assert "bash" in builtin_tools(held, ())
+    held, missing = Sandbox(Path("/bwrap")), NotEnforceable("not here")
+    assert shell("sandbox", held)
+    assert shell("ask", missing)
+    assert shell("sandbox", missing) is None
+    assert shell("off", held) is None
 
 
 def test_a_name_given_twice_is_an_error():

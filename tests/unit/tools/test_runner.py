@@ -1,6 +1,7 @@
 """The runner: one result for every call, in order, whatever happens."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -221,6 +222,18 @@ async def test_one_call_is_interrupted_and_the_others_go_on(ledger: Ledger):
     assert [one.status for one in work.result()] == ["interrupted", "completed"]
     assert [one.reason for one in ledger.outcomes] == ["user_requested", None]
     assert subject.running == ()
+
+
+async def test_a_call_that_has_ended_is_not_interrupted_while_it_is_recorded(ledger: Ledger):
+    seen: list[bool] = []
+
+    async def finished(outcome: CallOutcome) -> None:
+        seen.append(await subject.interrupt(outcome.result.call_id))
+
+    ports = dataclasses.replace(ledger.ports(), finished=finished)
+    subject = ToolRunner(Registry([SAY]), ports, clock=ManualClock())
+    results = await subject.run([call(1, text="x")])
+    assert (results[0].status, seen) == ("completed", [False])
 
 
 async def test_a_call_that_waits_for_its_turn_can_be_interrupted(ledger: Ledger):

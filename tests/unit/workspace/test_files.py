@@ -136,8 +136,11 @@ def test_hidden_folders_do_not_exist_under_any_spelling(tmp_path: Path):
             workspace.write(path, b"x")
     with pytest.raises(NotFound):
         workspace.delete(".bp-data")
-    with pytest.raises(BadRequest):
-        Workspace(data, hidden=(data,))
+    (data / "inner").mkdir()
+    for folder in (data, data / "inner", Path("/")):
+        with pytest.raises(BadRequest):
+            Workspace(folder, hidden=(data,), owned=False)
+    assert Workspace(data / "workspaces" / "s", hidden=(data,)).list_folder("") == []
 
 
 def test_a_folder_holding_a_hidden_one_is_not_deleted(tmp_path: Path):
