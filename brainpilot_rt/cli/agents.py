@@ -24,8 +24,12 @@ from brainpilot_rt.cli.terminal import clean, clean_line
 def agents_command(common: Common, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Show the agents of a session."""
     client = common.client()
-    path = session_path(chosen_session(client, session), "/agents")
-    agents = as_objects(as_object(client.call("GET", path)).get("agents"))
+    session = chosen_session(client, session)
+    answer = as_object(client.call("GET", session_path(session, "/agents")))
+    agents = as_objects(answer.get("agents"))
+    if not agents:
+        # The route answers with an empty team for a session that does not exist; this one does not.
+        client.call("GET", session_path(session))
     if as_json:
         print_json(agents)
     for one in () if as_json else agents:

@@ -12,6 +12,7 @@ environment itself.
 import re
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TextIO
 
 import click
@@ -32,6 +33,12 @@ def clean_line(text: str, width: int = 120) -> str:
     """Make text safe and one line, cut with an ellipsis when it is longer than `width`."""
     line = clean(" ".join(text.split()))
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def near(path: Path) -> str:
+    """Write a path as seen from here where it lies below here; safe to show."""
+    here = Path.cwd()
+    return clean(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -28,7 +28,7 @@ from brainpilot_rt.cli.options import (
     with_mailbox_dir,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import Screen, clean_line
+from brainpilot_rt.cli.terminal import Screen, near
 from brainpilot_rt.cli.turns import (
     COMPLETED,
     HostTurn,
@@ -180,7 +180,7 @@ def _open(client: Client, folder: Path) -> str:
 
 def _introduce(client: Client, screen: Screen, folder: Path) -> TeamView:
     there = client.endpoint()
-    screen.say(f"the daemon is at {there.url}, the team works on {clean_line(str(folder))}")
+    screen.say(f"the daemon is at {there.url}, the team works on {near(folder)}")
     screen.say()
     return TeamView(screen, there.mailbox_dir)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from brainpilot_rt.cli.client import Frame, as_object
 from brainpilot_rt.cli.speech import NAME_WIDTH, Speech
-from brainpilot_rt.cli.terminal import Screen, clean, clean_line
+from brainpilot_rt.cli.terminal import Screen, clean, clean_line, near
 
 LETTER_TOOLS: Final = frozenset({"send_message"})
 """Their effect is a letter, which is shown itself."""
@@ -138,7 +138,7 @@ class TeamView:
             self.speech.news(sender, f"{arrow} {kind} {self._dim(said)}")
         lies = self._where(session, to, identity)
         if lies is not None:
-            self.speech.plain(" " * (NAME_WIDTH + 1) + self._dim(clean(lies)))
+            self.speech.plain(" " * (NAME_WIDTH + 1) + self._dim(lies))
 
     def _where(self, session: str, agent: str, letter_id: str) -> str | None:
         """The letter's file as it lies on this disk; before it lies there, where it will."""
@@ -147,9 +147,7 @@ class TeamView:
         home = self._mailbox_dir / session / agent
         name = f"{letter_id}.json"
         folder = next((one for one in FOLDERS if (home / one / name).exists()), "new")
-        path = home / folder / name
-        here = Path.cwd()
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+        return near(home / folder / name)
 
 
 def _agent(frame: Frame) -> str:
