@@ -41,6 +41,7 @@ Box: TypeAlias = Literal["tmp", "new", "cur", "done", "bad"]
 
 BOXES: Final[tuple[Box, ...]] = ("tmp", "new", "cur", "done", "bad")
 SUFFIX: Final = ".json"
+_TRAVELLED: Final[tuple[Box, ...]] = ("new", "cur", "done")
 BUILDING: Final = ".building-"
 """Start of a name under the root in which a mailbox is built before it is renamed into place."""
 
@@ -118,32 +119,32 @@ class Mailbox:
 
     def place(
         self, letter_id: LetterId, data: bytes, into: Literal["new", "cur"], *, sync: bool = False
-    ) -> FileIdentity:
+    ) -> FileIdentity | None:
         """Put a letter into a box; done already when this mailbox holds the same bytes.
 
-        With `sync` it is on the disk on return. `LetterConflict` when other bytes have the id.
+        Returns which file it is now, None when another process has moved it on already. With `sync`
+        it is on the disk on return. `LetterConflict` when other bytes have the id.
         """
         name = letter_id + SUFFIX
         with self._home() as home, _box(home, "tmp") as tmp, _box(home, into) as box:
-            there = self._same_letter(home, name, data)
+            # The box itself is watched over by the rename.
+            others: list[Box] = [one for one in _TRAVELLED if one != into]
+            there = self._same_letter(home, name, data, others)
             if there is not None:
                 return there
-            remove(tmp, name, missing_ok=True)
-            write_new(tmp, name, data, sync=sync)
-            placed = identity_of(tmp, name)
+            try:
+                write_new(tmp, name, data, sync=sync)
+            except FileExistsError:  # Left by a crash; nobody else writes under this id.
+                remove(tmp, name, missing_ok=True)
+                write_new(tmp, name, data, sync=sync)
             try:
                 rename_noreplace(tmp, name, box, name)
             except FileExistsError:
                 remove(tmp, name)
-                there = self._same_letter(home, name, data)
-                if there is None:
-                    raise
-                return there
+                self._same_letter(home, name, data)
             if sync:
                 sync_dir(box)
-        if placed is None:
-            raise MailboxGone(str(self.path))
-        return placed
+            return identity_of(box, name)
 
     def move(
         self, letter_ids: Iterable[LetterId], *, to: Box, out_of: Sequence[Box]
@@ -292,7 +293,7 @@ class Mailbox:
             yield home
 
     def _same_letter(
-        self, home: DirHandle, name: str, data: bytes, boxes: Sequence[Box] = ("new", "cur", "done")
+        self, home: DirHandle, name: str, data: bytes, boxes: Sequence[Box] = _TRAVELLED
     ) -> FileIdentity | None:
         for box in boxes:
             if not _holds(home, box, name):
