@@ -144,7 +144,7 @@ def _refuse_foreign(connection: sqlite3.Connection, version: int, known: int) ->
             code="log_newer",
         )
     ours = _one(connection, "PRAGMA application_id") == APPLICATION_ID
-    if not ours and _one(connection, "SELECT count(*) FROM sqlite_schema"):
+    if not ours and _one(connection, "SELECT count(*) FROM sqlite_master"):
         raise Unavailable("the file is a database of another program", code="log_foreign")
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
 _CREATE_SESSION: Final = """
     INSERT INTO sessions VALUES (:session, :at_ms, coalesce(:title, ''), coalesce(:busy, 0))
-    ON CONFLICT DO UPDATE SET title = coalesce(:title, title), busy = coalesce(:busy, busy)
+    ON CONFLICT (session) DO UPDATE SET title = coalesce(:title, title), busy = coalesce(:busy, busy)
 """
 _UPDATE_SESSION: Final = """
     UPDATE sessions SET title = coalesce(:title, title), busy = coalesce(:busy, busy)
