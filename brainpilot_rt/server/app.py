@@ -46,6 +46,7 @@ Answers: TypeAlias = dict[int, str]
 _AFTER: Final = {"after": "the cursor to go on after", "token": "where no header can be sent"}
 _PATH: Final = {"path": "logical path: /workspace/..., /data/..., /attachments/..., /shared/..."}
 _LIMIT: Final = {"limit": "newest frames wanted, 1 to 5000 (1000); 0 or less: all"}
+_SEQ: Final = {"after": "the `seq` to begin after"}
 _DONE: Final[Answers] = {200: "done"}
 _FOUND: Final[Answers] = {200: "found", 400: "not a legal id", 404: "no such session"}
 _CHANGED: Final[Answers] = {200: "done", 400: "malformed", 404: "no such session"}
@@ -155,6 +156,7 @@ def _stream_rows(to: StreamRoutes) -> list[Row]:
     follow = "Follow a session"
     return [
         Row("GET", f"{one}/history", to.history, "Frames so far", _FOUND, query=_LIMIT),
+        Row("GET", f"{one}/export", to.export, "Events as JSON lines", _FOUND, query=_SEQ),
         Row("GET", f"{one}/events", to.session, follow, _STREAM, query=_AFTER, stream=True),
         Row("GET", "/sse/{id}", to.session, follow, _STREAM, query=_AFTER, stream=True),
         Row("GET", "/events", to.everything, "Follow all", _STREAM, query=_AFTER, stream=True),

@@ -8,6 +8,7 @@ counted once and then only onwards.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.events import Recorded
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.eventlog.export import lines
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.server.cursors import Cursor, parse_all_cursor, parse_session_cursor
 from brainpilot_rt.server.ports import Backend
@@ -29,6 +31,7 @@ _BATCH_BYTES: Final = 64 * 1024
 _COUNTED_MAX: Final = 256
 _LIMIT_DEFAULT: Final = 1000
 _LIMIT_MAX: Final = 5000
+_SEQ_DIGITS_MAX: Final = 18
 
 
 def _after(request: Request) -> str:
@@ -81,6 +84,31 @@ class StreamRoutes:
         tail = b'],"total":%d,"truncated":%b}' % (total, truncated)
         body = b'{"events":[' + b",".join(events) + tail
         return Response(body, media_type="application/json")
+
+    async def export(self, request: Request) -> Response:
+        """GET /sessions/{id}/export: the events themselves, one JSON object per line."""
+        session = session_of(request)
+        asked = request.query_params.get("after", "0")
+        if not asked.isascii() or not asked.isdigit() or len(asked) > _SEQ_DIGITS_MAX:
+            raise BadRequest("after is not a sequence number", code="bad_cursor")
+        await self._backend.session(session)
+        body = _batches(lines(self._backend.log, session, after=int(asked)))
+        return StreamingResponse(body, media_type="application/x-ndjson")
+
+
+async def _batches(parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Join what comes into sends of a bounded size."""
+    kept: list[bytes] = []
+    size = 0
+    async with aclosing(parts):
+        async for part in parts:
+            kept.append(part)
+            size += len(part)
+            if size >= _BATCH_BYTES:
+                yield b"".join(kept)
+                kept.clear()
+                size = 0
+    yield b"".join(kept)
 
 
 def _frames(recorded: Recorded) -> list[bytes]:
