@@ -31,6 +31,7 @@ from brainpilot_rt.cli.options import (
 from brainpilot_rt.cli.terminal import Screen, near
 from brainpilot_rt.cli.turns import (
     COMPLETED,
+    Asked,
     HostTurn,
     answerer,
     ask,
@@ -115,13 +116,13 @@ def _fulfil(common: Common, screen: Screen, wish: Wish) -> str:
         may_ask = not wish.once and sys.stdin.isatty()
         on_question = answerer(client, asked, screen, may_ask=may_ask)
         turn = watch(frames_of(client, asked), asked, view, on_question)
-        if not wish.as_json:
-            print_answer(screen, view, turn)
-        _say_end(client, screen, turn)
-        if wish.as_json:
-            print_json(turn.as_json(asked.session, client.endpoint().url))
-        if not wish.once:
-            _keep_serving(client, view, asked.session, is_ours=is_ours)
+        try:
+            _tell(client, screen, view, asked, turn, as_json=wish.as_json)
+            if not wish.once:
+                _keep_serving(client, view, asked.session, is_ours=is_ours)
+        except Stopped:
+            # The answer has been given: from here on a stop is the ordinary end.
+            view.speech.plain("stopping" if is_ours else "")
         return turn.outcome
 
 
@@ -185,13 +186,26 @@ def _introduce(client: Client, screen: Screen, folder: Path) -> TeamView:
     return TeamView(screen, there.mailbox_dir)
 
 
-def _say_end(client: Client, screen: Screen, turn: HostTurn) -> None:
+def _tell(
+    client: Client,
+    screen: Screen,
+    view: TeamView,
+    asked: Asked,
+    turn: HostTurn,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the answer, say what it took and where to go on; JSON comes last."""
+    if not as_json:
+        print_answer(screen, view, turn)
     live = _liveness(client)
     names = ("activeSessions", "runningAgents", "unreadLetters", "reclaimable", "auditViolations")
     screen.say()
     say_figures(screen, turn)
     screen.say(" · ".join(f"{name} {live.get(name)}" for name in names))
     screen.say(f"open {client.endpoint().capability_url}")
+    if as_json:
+        print_json(turn.as_json(asked.session, client.endpoint().url))
 
 
 def _liveness(client: Client) -> dict[str, Any]:
@@ -214,8 +228,6 @@ def _keep_serving(client: Client, view: TeamView, session: str, *, is_ours: bool
     try:
         for _, frame in follow(client, f"/sse/{session}?after={seq}"):
             view.show(frame)
-    except Stopped:
-        view.speech.plain("stopping" if is_ours else "")
     except Ended as ended:
         if not ended.clean:
             raise

@@ -133,7 +133,7 @@ class TeamView:
         sender = str(letter.get("from"))
         if letter.get("kind") != "user_message" or sender != "user":
             kind = clean(str(letter.get("kind")))
-            said = clean_line(str(letter.get("content", "")), 90)
+            said = clean_line(str(letter.get("content", "")), 64)
             arrow = self._screen.paint(f"-> {clean(to)}", bold=True)
             self.speech.news(sender, f"{arrow} {kind} {self._dim(said)}")
         lies = self._where(session, to, identity)
