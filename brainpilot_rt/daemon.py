@@ -42,7 +42,7 @@ from brainpilot_rt.mailbox.watcher import FileWatcher
 from brainpilot_rt.models.dispatch import Dispatcher
 from brainpilot_rt.server.app import build_app
 from brainpilot_rt.server.config import ServerConfig, hosts_of
-from brainpilot_rt.sessions.hub import Hub
+from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
@@ -181,7 +181,12 @@ async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     stack.push_async_callback(tasks.close, STOP_S)
     hub = Hub(clock.now_ms)
     liveness = Liveness(clock.now_ms)
-    hub.listen(lambda _item: liveness.touch())
+
+    def on_item(item: Item) -> None:
+        liveness.touch()
+        liveness.changed(item.session)
+
+    hub.listen(on_item)
     return _Ground(
         settings=settings,
         stack=stack,
@@ -329,6 +334,7 @@ def _uvicorn_config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         ws="none",
+        proxy_headers=False,
         lifespan="off",
         access_log=False,
         log_config=None,

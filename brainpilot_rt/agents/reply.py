@@ -37,6 +37,13 @@ class GrowingText:
     pending: list[str] = field(default_factory=list[str])
     length: int = 0
     """Characters shown."""
+    announcing: bool = False
+    """True once its `text_started` is on its way to the log."""
+
+    def conclude(self) -> None:
+        """The text is over before anybody was told: every piece counts as shown."""
+        self.shown += self.pending
+        self.pending.clear()
 
     def take(self) -> tuple[int, int, str] | None:
         """Move what is pending to what is shown: (index, offset, text), or None."""
@@ -49,8 +56,7 @@ class GrowingText:
         return piece
 
     def finished(self, run_id: RunId, agent: AgentName, *, aborted: bool) -> TextFinished:
-        """The closing fact; only for a text whose start is durable."""
-        assert self.started_seq is not None
+        """The closing fact. A start in the same commit is `started_seq` 0: the manager fills it."""
         return TextFinished(
             run_id=run_id,
             agent=agent,
@@ -58,7 +64,7 @@ class GrowingText:
             kind=self.kind,
             text="".join(self.shown),
             chunks=tuple(len(piece) for piece in self.shown),
-            started_seq=self.started_seq,
+            started_seq=self.started_seq or 0,
             aborted=aborted,
         )
 

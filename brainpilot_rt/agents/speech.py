@@ -11,7 +11,7 @@ from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
 from brainpilot_rt.agents.reply import GrowingText
 from brainpilot_rt.aiokit.tasks import finish_shielded, spawn
 from brainpilot_rt.domain.errors import RuntimeFault
-from brainpilot_rt.domain.events import TextFinished, TextStarted
+from brainpilot_rt.domain.events import Event, TextStarted
 from brainpilot_rt.domain.ids import MessageId
 from brainpilot_rt.domain.model_calls import ReasoningDelta, TextDelta
 
@@ -41,16 +41,32 @@ class Speech:
         self._show(text)
 
     async def settle(self) -> None:
-        """Wait until every text is announced and everything heard is shown."""
+        """Wait until every announced text is durable and shown.
+
+        A reply that came in one piece is over before its announcements began: they are called off,
+        and `finished` puts starts and ends into the one commit of the reply.
+        """
+        begun: list[asyncio.Task[None]] = []
+        for text, announcement in zip(self._texts, self._announcements, strict=True):
+            if text.announcing:
+                begun.append(announcement)
+            else:
+                announcement.cancel()
+                text.conclude()
         # Not awaited one by one: that would hand a cancellation on to the announcement.
-        if self._announcements:
-            await asyncio.wait(self._announcements)
-        for announcement in self._announcements:
+        if begun:
+            await asyncio.wait(begun)
+        for announcement in begun:
             announcement.result()
 
-    def finished(self) -> tuple[TextFinished, ...]:
-        """The closing facts of all texts, after `settle`."""
-        return self._close(aborted=False)
+    def finished(self) -> tuple[Event, ...]:
+        """The closing facts of all texts, after `settle`; starts too where none was committed."""
+        facts: list[Event] = []
+        for text in self._texts:
+            if text.started_seq is None:
+                facts.append(self._started(text))
+            facts.append(text.finished(self._identity.run_id, self._identity.agent, aborted=False))
+        return tuple(facts)
 
     async def abort(self) -> None:
         """Close every announced text as cut, also while the caller is being cancelled.
@@ -77,16 +93,18 @@ class Speech:
         self._announcements.append(task)
         return text
 
-    async def _announce(self, text: GrowingText) -> None:
-        [recorded] = await self._ports.emit(
-            TextStarted(
-                run_id=self._identity.run_id,
-                agent=self._identity.agent,
-                turn=self._turn,
-                message_id=text.message_id,
-                kind=text.kind,
-            )
+    def _started(self, text: GrowingText) -> TextStarted:
+        return TextStarted(
+            run_id=self._identity.run_id,
+            agent=self._identity.agent,
+            turn=self._turn,
+            message_id=text.message_id,
+            kind=text.kind,
         )
+
+    async def _announce(self, text: GrowingText) -> None:
+        text.announcing = True
+        [recorded] = await self._ports.emit(self._started(text))
         text.started_seq = recorded.seq
         self._show(text)
 
@@ -94,16 +112,14 @@ class Speech:
         if (piece := text.take()) is not None:
             self._ports.show(text.message_id, *piece, text.kind)
 
-    def _close(self, *, aborted: bool) -> tuple[TextFinished, ...]:
-        run_id, agent = self._identity.run_id, self._identity.agent
-        return tuple(
-            text.finished(run_id, agent, aborted=aborted)
-            for text in self._texts
-            if text.started_seq is not None
-        )
-
     async def _abort(self) -> None:
         if self._announcements:
             await asyncio.wait(self._announcements)
-        if closing := self._close(aborted=True):
+        run_id, agent = self._identity.run_id, self._identity.agent
+        closing = [
+            text.finished(run_id, agent, aborted=True)
+            for text in self._texts
+            if text.started_seq is not None
+        ]
+        if closing:
             await self._ports.emit(*closing)

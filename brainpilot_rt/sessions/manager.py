@@ -9,13 +9,19 @@ session share a commit.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.commands import Command
 from brainpilot_rt.domain.errors import NotFound, Unavailable
-from brainpilot_rt.domain.events import Event, Recorded, SessionCreated, SessionUpdated
+from brainpilot_rt.domain.events import (
+    Event,
+    Recorded,
+    SessionCreated,
+    SessionUpdated,
+    TextFinished,
+)
 from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.sessions.decide import decide
@@ -61,16 +67,25 @@ class SessionManager:
 
     # --- reading --------------------------------------------------------------------------
 
-    def resident(self) -> Iterable[SessionState]:
+    def find(self, session: SessionId) -> SessionState | None:
+        """The committed state of a session, if it is in memory."""
+        slot = self._slots.get(session)
+        return slot.committed if slot is not None and slot.committed.exists else None
+
+    def __len__(self) -> int:
+        """Sessions in memory."""
+        return len(self._slots) - (DAEMON_STREAM in self._slots)
+
+    def resident(self) -> list[SessionState]:
         """Committed states of the sessions in memory."""
         return [slot.committed for slot in self._slots.values() if slot.committed.exists]
 
     def state(self, session: SessionId) -> SessionState:
         """The committed state of a session in memory; `NotFound` otherwise."""
-        slot = self._slots.get(session)
-        if slot is None or not slot.committed.exists:
+        state = self.find(session)
+        if state is None:
             raise NotFound(f"session {session!r} does not exist", code="unknown_session")
-        return slot.committed
+        return state
 
     def moment(self) -> Moment:
         """Now, as decisions see it."""
@@ -152,9 +167,10 @@ class SessionManager:
         more = events
         while more:
             for event in more:
-                place = Recorded(state.session, state.seq + 1, 0, moment.now_ms, event)
+                whole = _with_start(state, event)
+                place = Recorded(state.session, state.seq + 1, 0, moment.now_ms, whole)
                 state = evolve(state, place)
-            batch += more
+                batch.append(whole)
             if len(batch) > FOLLOW_UPS_MAX:
                 raise RuntimeError(f"follow-ups of {state.session} do not end: {more[0].type}")
             more = follow_ups(state, moment)
@@ -203,6 +219,16 @@ class SessionManager:
 
 def _titled(batch: list[Event]) -> bool:
     return any(isinstance(event, SessionCreated | SessionUpdated) for event in batch)
+
+
+def _with_start(state: SessionState, event: Event) -> Event:
+    """A text that ends in the commit it began in learns here where it began."""
+    if not isinstance(event, TextFinished) or event.started_seq:
+        return event
+    run = state.runs.get(event.run_id)
+    if run is None or event.message_id not in run.texts:
+        return event
+    return event.model_copy(update={"started_seq": run.texts[event.message_id][0]})
 
 
 async def _nothing() -> list[Recorded]:

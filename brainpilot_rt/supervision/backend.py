@@ -83,8 +83,8 @@ class Backend:
 
     def liveness(self) -> Liveness:
         """The facts of `/metrics`, from memory."""
-        states = list(self._organs.manager.resident())
-        pulse = self._organs.liveness.pulse(states, len(states))
+        manager = self._organs.manager
+        pulse = self._organs.liveness.pulse(manager.find, len(manager))
         return Liveness(
             active_sessions=pulse.active_sessions,
             running_agents=pulse.running_agents,
@@ -120,19 +120,8 @@ class Backend:
 
     async def list_sessions(self) -> list[SessionSummary]:
         """All sessions, evicted ones too."""
-        return [self._summary(row) for row in await self.log.sessions()]
-
-    def _summary(self, row: SessionRow) -> SessionSummary:
-        for state in self._organs.manager.resident():
-            if state.session == row.session:
-                return snapshot.summary(state)
-        return SessionSummary(
-            session=row.session,
-            title=row.title,
-            created_ms=row.created_ms,
-            updated_ms=row.updated_ms,
-            busy=row.busy,
-        )
+        rows = await self.log.sessions()
+        return [_summary(row, self._organs.manager.find(row.session)) for row in rows]
 
     async def create_session(
         self, new: NewSession, receipt: ReceiptOf | None = None
@@ -182,7 +171,7 @@ class Backend:
         row = await self.log.session(session)
         if row is None:
             raise NotFound(f"session {session!r} does not exist", code="unknown_session")
-        return self._summary(row)
+        return _summary(row, self._organs.manager.find(session))
 
     async def update_session(
         self, session: SessionId, title: str | None, thinking: Thinking | None
@@ -355,6 +344,19 @@ class Backend:
     def _accepting(self) -> None:
         if self._organs.liveness.closing:
             raise Unavailable("the daemon is stopping; nothing was accepted")
+
+
+def _summary(row: SessionRow, state: SessionState | None) -> SessionSummary:
+    """A row of the log, or better what memory knows."""
+    if state is not None:
+        return snapshot.summary(state)
+    return SessionSummary(
+        session=row.session,
+        title=row.title,
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
+        busy=row.busy,
+    )
 
 
 def _title(title: str | None) -> str:

@@ -8,12 +8,13 @@ accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
 
 import resource
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.sessions.schedule import due_ms
 from brainpilot_rt.sessions.snapshot import unread
 from brainpilot_rt.sessions.state import SessionState
@@ -44,6 +45,9 @@ class Liveness:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._held: Counter[str] = Counter()
+        self._of_states: Counter[str] = Counter()
+        self._by_session: dict[SessionId, Counter[str]] = {}
+        self._stale: set[SessionId] = set()
         self.last_activity_ms = now_ms()
         self.idle_epoch = 0
         self.closing = False
@@ -62,19 +66,23 @@ class Liveness:
         self.last_activity_ms = self._now_ms()
         self.idle_epoch += 1
 
-    def pulse(self, states: Iterable[SessionState], sessions: int) -> Pulse:
-        """The present truth. `sessions`: how many sessions there are."""
-        counted = Counter[str](self._held)
-        letters = 0
-        running = 0
-        for state in states:
-            mail = unread(state)
-            letters += mail
-            running += len(state.runs)
-            counted["run"] += len(state.runs)
-            counted["unread_mail"] += mail
-            counted["question"] += len(state.questions)
-            counted["timer"] += due_ms(state) is not None
+    def changed(self, session: SessionId) -> None:
+        """A session's state has changed: count it again when somebody asks."""
+        self._stale.add(session)
+
+    def pulse(self, find: Callable[[SessionId], SessionState | None], sessions: int) -> Pulse:
+        """The present truth. Only sessions that changed since the last look are counted again."""
+        for session in self._stale:
+            known = find(session)
+            counts = _held_by(known) if known is not None else Counter[str]()
+            self._of_states.subtract(self._by_session.pop(session, Counter()))
+            self._of_states.update(counts)
+            if counts:
+                self._by_session[session] = counts
+        self._stale.clear()
+        counted = self._held + self._of_states
+        running = counted["run"]
+        letters = counted["unread_mail"]
         return Pulse(
             active_sessions=sessions,
             running_agents=running,
@@ -83,6 +91,17 @@ class Liveness:
             leases={kind: count for kind, count in sorted(counted.items()) if count > 0},
             unread_letters=letters,
         )
+
+
+def _held_by(state: SessionState) -> Counter[str]:
+    """The leases that are rows of a session's state."""
+    counts = Counter[str](
+        run=len(state.runs),
+        unread_mail=unread(state),
+        question=len(state.questions),
+        timer=int(due_ms(state) is not None),
+    )
+    return +counts
 
 
 def memory_full(limit_mb: int | None) -> bool:

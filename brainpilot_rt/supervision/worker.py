@@ -111,7 +111,11 @@ class Worker:
             now_ms=organs.clock.now_ms(),
         )
         cited = citations.parse(result.answer) if run.agent == PRINCIPAL else []
-        holding = await asyncio.to_thread(verified, organs.workspace(self.session), cited)
+        holding = (
+            await asyncio.to_thread(verified, organs.workspace(self.session), cited)
+            if cited
+            else []
+        )
         await self._record(
             cmd.FinishRun(
                 run_id=run.run_id,

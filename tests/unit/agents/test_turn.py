@@ -80,6 +80,25 @@ async def test_what_is_heard_before_the_announcement_is_durable_becomes_one_chun
     assert running.result().answer == "abcde"
 
 
+async def test_a_reply_that_comes_in_one_piece_is_announced_and_closed_in_one_commit():
+    world = await started()
+    world.instant = True
+    world.model.say(AGENT, Thought("hm"), "all", "at", "once")
+    result = await world.run()
+    assert world.shown == {}
+    assert [event.type for event in result.closing] == [
+        "text_started",
+        "text_finished",
+        "text_started",
+        "text_finished",
+        "model_replied",
+    ]
+    answer = result.closing[3]
+    assert isinstance(answer, TextFinished)
+    assert (answer.text, answer.chunks) == ("allatonce", (3, 2, 4))
+    assert answer.message_id == result.message_id
+
+
 async def test_reasoning_is_a_text_of_its_own_before_the_answer():
     world = await started()
     world.model.say(AGENT, Thought("hm"), Thought("m"), "Yes", ".")
@@ -97,7 +116,8 @@ async def test_a_reply_without_deltas_is_still_shown():
     world.unheard = frozenset({"text"})
     world.model.say(AGENT, "Because.")
     result = await world.run()
-    assert world.shown == {result.message_id: ["Because."]}
+    said = [event for event in result.closing if isinstance(event, TextFinished)]
+    assert [(text.message_id, text.text) for text in said] == [(result.message_id, "Because.")]
 
 
 async def test_tools_of_a_turn_run_in_parallel_and_answer_in_call_order():

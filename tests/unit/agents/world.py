@@ -71,6 +71,8 @@ class World:
     model: ScriptedModel = field(default_factory=ScriptedModel)
     unheard: frozenset[str] = frozenset()
     """Types of model events that get lost on the way."""
+    instant: bool = False
+    """The model says everything within one turn of the loop."""
     log: list[Recorded] = field(default_factory=list[Recorded])
     commits: list[list[str]] = field(default_factory=list[list[str]])
     shown: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -159,6 +161,9 @@ class World:
             async for event in events:
                 if event.type not in self.unheard:
                     yield event
+                if not self.instant:
+                    # A real model is slower than a turn of the loop.
+                    await asyncio.sleep(0)
 
     async def emit(self, *events: Event) -> list[Recorded]:
         """Cancelled before the commit is done, nothing is committed."""
