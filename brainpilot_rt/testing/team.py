@@ -1,0 +1,266 @@
+"""A whole team in one process, without HTTP: everything the daemon builds between log and server.
+
+The log, the model, the clock and the tools are the test's. Files of the mailbox are served when
+`mail` is asked for. `Team.until` waits for a state, not for a time: on virtual time it fails at
+once when nothing more can happen, which is how a hang shows.
+
+    async with team(log, model.stream, tmp_path) as crew:
+        await crew.create()
+        await crew.post("hello")
+        state = await crew.settled()
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from brainpilot_rt.agents.definition import AgentDefinition, Profile, RequestContext, define_agent
+from brainpilot_rt.agents.personas import PERSONAS
+from brainpilot_rt.aiokit.lag import LoopLag
+from brainpilot_rt.aiokit.sources import UlidSource
+from brainpilot_rt.aiokit.tasks import TaskSet
+from brainpilot_rt.domain.events import Recorded
+from brainpilot_rt.domain.ids import AgentName, SessionId
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
+from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.mailbox.handlers import PostPolicy
+from brainpilot_rt.mailbox.postoffice import PostOffice
+from brainpilot_rt.sessions import snapshot
+from brainpilot_rt.sessions.audit import Audit
+from brainpilot_rt.sessions.hub import Hub
+from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.settings import AgentSettings, SessionLimits
+from brainpilot_rt.supervision import boot
+from brainpilot_rt.supervision.answers import Interrupted, NewSession, Posted
+from brainpilot_rt.supervision.backend import Backend
+from brainpilot_rt.supervision.conversations import Conversations
+from brainpilot_rt.supervision.liveness import Liveness
+from brainpilot_rt.supervision.mailroom import MailRoom
+from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.supervisor import Supervisor
+from brainpilot_rt.supervision.traces import Traces
+from brainpilot_rt.supervision.worktrees import Worktrees
+from brainpilot_rt.testing.sources import START
+from brainpilot_rt.testing.watcher import ManualWatcher
+from brainpilot_rt.tools.registry import Registry, Tool
+from brainpilot_rt.tools.team import team_tools
+from brainpilot_rt.workspace.files import Workspace
+
+SESSION: Final = SessionId("s")
+PATIENCE_S: Final = 7 * 24 * 3600.0
+"""How long `until` waits, on the loop's clock: for ever, unless that clock jumps."""
+
+Stream = Callable[[ModelRequest], AsyncIterator[ModelEvent]]
+
+
+class LoopClock:
+    """A clock that tells the event loop's time, so that on virtual time timers and dates agree."""
+
+    def now(self) -> datetime:
+        """Wall-clock time, aware, UTC."""
+        return START + timedelta(seconds=self.monotonic())
+
+    def now_ms(self) -> int:
+        """Wall-clock time in whole milliseconds since the Unix epoch."""
+        return int(START.timestamp() * 1000 + self.monotonic() * 1000)
+
+    def monotonic(self) -> float:
+        """Seconds of the running loop."""
+        return asyncio.get_running_loop().time()
+
+
+@dataclass(frozen=True)
+class Team:
+    """The parts a test touches, and the few steps every test takes.
+
+    A task that died fails the test when the team is left.
+    """
+
+    organs: Organs
+    supervisor: Supervisor
+    backend: Backend
+    office: PostOffice
+    watcher: ManualWatcher
+
+    async def create(self, session: SessionId = SESSION) -> None:
+        """Create a session."""
+        await self.backend.create_session(NewSession(session=session))
+
+    async def post(
+        self, text: str, agent: str | None = None, session: SessionId = SESSION
+    ) -> Posted:
+        """Say something as the user."""
+        return await self.backend.post_message(session, agent=agent, content=text, message_id=None)
+
+    async def stop(self, agent: str | None = None, session: SessionId = SESSION) -> Interrupted:
+        """Stop the session or one agent."""
+        known = self.state(session).agents
+        name = next((one for one in known if one == agent), None)
+        return await self.backend.interrupt(session, name)
+
+    def state(self, session: SessionId = SESSION) -> SessionState:
+        """The committed state."""
+        return self.organs.manager.state(session)
+
+    async def until(
+        self, met: Callable[[SessionState], object], session: SessionId = SESSION
+    ) -> SessionState:
+        """Wait until the committed state is as wanted; `TimeoutError` when it never will be."""
+        changed = asyncio.Event()
+        undo = self.organs.hub.listen(lambda _item: changed.set())
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not met(self.state(session)):
+                    changed.clear()
+                    await changed.wait()
+        finally:
+            undo()
+        return self.state(session)
+
+    async def settled(self, session: SessionId = SESSION) -> SessionState:
+        """Wait until nothing is at work or about to be."""
+        return await self.until(lambda state: not snapshot.working(state), session)
+
+    async def events(self, session: SessionId = SESSION) -> list[Recorded]:
+        """The session's log."""
+        found: list[Recorded] = []
+        while page := await self.organs.log.read(session, after=len(found)):
+            found += page
+        return found
+
+    async def violations(self, session: SessionId = SESSION) -> list[str]:
+        """What the audit finds."""
+        audit = Audit(session).feed(await self.events(session))
+        return [f"{one.what} {one.which}" for one in audit.violations()]
+
+
+def plain_profile(_role: str) -> Profile:
+    """The personas' tools with a prompt of one line, so that a start reads no files."""
+
+    def create(context: RequestContext) -> AgentDefinition:
+        persona = PERSONAS.get(context.role)
+        return define_agent(
+            id=context.agent,
+            role=context.role,
+            system="A test.",
+            tools=persona.tools if persona else ("send_message",),
+            max_turns=context.max_turns,
+        )
+
+    return Profile("plain", create)
+
+
+async def _nothing_found(_session: SessionId, _tree: Workspace, _q: str, _k: int) -> list[Passage]:
+    return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a test may want otherwise."""
+
+    tools: Sequence[Tool] = ()
+    """Beside the tools of the team."""
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    agents: AgentSettings = field(default_factory=AgentSettings)
+    mail: bool = False
+    """Serve mailbox directories."""
+
+
+class _Parts:
+    """What the team is made of, bottom up."""
+
+    def __init__(self, log: EventLog, stream: Stream, root: Path, setup: Setup) -> None:
+        self.crashes: list[tuple[str, BaseException]] = []
+        self.tasks = TaskSet(on_crash=self._crashed)
+        clock = LoopClock()
+        new_id = UlidSource(clock)
+        hub = Hub(clock.now_ms)
+        self.liveness = Liveness(clock.now_ms)
+        hub.listen(lambda _item: self.liveness.touch())
+        self.manager = SessionManager(log, hub, clock=clock, new_id=new_id, limits=setup.limits)
+        self.room = MailRoom(self.manager, hub, new_id=new_id)
+        self.watcher = ManualWatcher()
+        self.office = PostOffice(
+            root / "mail",
+            self.room.handlers(),
+            watcher=self.watcher,
+            sources=(clock, new_id),
+            policy=PostPolicy(),
+            on_crash=self._crashed,
+        )
+        self.traces = Traces(log, hub)
+        self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
+        settings = setup.agents
+        self.organs = Organs(
+            manager=self.manager,
+            hub=hub,
+            log=log,
+            liveness=self.liveness,
+            conversations=Conversations(
+                log, hub, keep_max=settings.conversations_max, chars_max=settings.context_chars_max
+            ),
+            stream=stream,
+            model_of=lambda _provider, _model: None,
+            tools=Registry([*team_tools(), *setup.tools]),
+            search=_nothing_found,
+            workspace=self.worktrees.of,
+            profile=plain_profile,
+            prompts=dict,
+            trace_nodes=self.traces.nodes,
+            load_trace=self.traces.load,
+            destroy=self._destroy,
+            tasks=self.tasks,
+            clock=clock,
+            new_id=new_id,
+            settings=settings,
+            attempts_max=setup.limits.attempts_max,
+        )
+        self.supervisor = Supervisor(self.organs, self.tasks, clock)
+
+    def _crashed(self, name: str, cause: BaseException) -> None:
+        self.crashes.append((name, cause))
+
+    async def _destroy(self, session: SessionId, agent: AgentName, by: AgentName) -> None:
+        await self.supervisor.destroy(session, agent, by)
+
+    def backend(self) -> Backend:
+        return Backend(
+            self.organs,
+            self.supervisor,
+            office=self.office,
+            worktrees=self.worktrees,
+            traces=self.traces,
+            lag=LoopLag(self.organs.clock, interval_s=1.0, window=4),
+            identity=("test", "test"),
+            begin_stop=lambda: None,
+            memory_full=lambda: False,
+        )
+
+
+@asynccontextmanager
+async def team(
+    log: EventLog, stream: Stream, root: Path, setup: Setup | None = None
+) -> AsyncGenerator[Team]:
+    """Build a team over a log, repair what the log left open, work, and stop it in order."""
+    setup = setup or Setup()
+    parts = _Parts(log, stream, root, setup)
+    sessions, _counts = await boot.repair_sessions(parts.manager, log)
+    if setup.mail:
+        boot.open_mailboxes(parts.office, sessions)
+        parts.room.follow(parts.office, parts.tasks)
+        await boot.reconcile(parts.manager, parts.room)
+        await parts.office.start()
+    await parts.supervisor.start()
+    yield Team(parts.organs, parts.supervisor, parts.backend(), parts.office, parts.watcher)
+    parts.liveness.closing = True
+    await parts.supervisor.close()
+    await parts.office.stop()
+    await parts.tasks.close(5.0)
+    if parts.crashes:
+        raise parts.crashes[0][1]
