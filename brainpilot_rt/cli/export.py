@@ -55,10 +55,10 @@ def _from_daemon(client: Client, session: str, *, follows: bool) -> None:
 
 
 def _print_after(client: Client, session: str, seq: int) -> int:
-    for line in client.lines(session_path(session, "/export", after=str(seq))):
-        click.echo(line)
-        seq = int(json.loads(line)["seq"])
-    return seq
+    newest = ""
+    for newest in client.lines(session_path(session, "/export", after=str(seq))):
+        click.echo(newest)
+    return int(json.loads(newest)["seq"]) if newest else seq
 
 
 async def _from_log(data_dir: Path, session: str) -> None:

@@ -138,3 +138,18 @@ def test_version_and_help_need_nothing(shell: Shell) -> None:
     assert shell.run("--help").code == 0
     assert shell.run("nonsense").code == 2
     assert not shell.data.exists()
+
+
+def test_an_export_that_follows_gives_every_event_once(served: Shell, session: str) -> None:
+    follower = served.start("export", session, "--follow")
+    assert follower.stdout is not None
+    seqs: list[int] = []
+    for number, line in enumerate(follower.stdout):
+        if number == 0:
+            served.run("ask", "--quiet", "--session", session, "What is the Gate?")
+        event = json.loads(line)
+        seqs.append(event["seq"])
+        if event["type"] == "host_turn_finished" and "Gate" in event["answer"]:
+            break
+    assert seqs == list(range(1, len(seqs) + 1))
+    end(follower)
