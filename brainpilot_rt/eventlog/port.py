@@ -77,10 +77,12 @@ class EventLog(Protocol):
         title: str | None = None,
         busy: bool | None = None,
         receipt: Receipt | None = None,
+        at_ms: int | None = None,
     ) -> Awaitable[list[Recorded]]:
         """Queue the events at once; the awaitable gives their places after the commit.
 
         The order of calls is the order of commits. The commit happens whether or not anybody waits.
+        `at_ms` is the time the events carry (default: that of the commit); order is `seq` alone.
         `title` and `busy` change the session's row, which the session's first event creates.
         `events` may be empty when there is something else to store.
 

@@ -102,9 +102,10 @@ class SqliteEventLog:
         title: str | None = None,
         busy: bool | None = None,
         receipt: Receipt | None = None,
+        at_ms: int | None = None,
     ) -> Awaitable[list[Recorded]]:
         """Queue the events at once; the awaitable gives their places after the commit."""
-        return self._writer.put(Append(session, events, title, busy, receipt))
+        return self._writer.put(Append(session, events, title, busy, receipt, at_ms))
 
     def on_commit(self, listener: Callable[[Sequence[Recorded]], None]) -> Callable[[], None]:
         """Call `listener` after each commit, before its waiters wake."""

@@ -134,7 +134,7 @@ class LogStore:
             for append, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, list):
                     rows += [
-                        (item.session, item.seq, item.pos, at_ms, item.event.type, payload)
+                        (item.session, item.seq, item.pos, item.at_ms, item.event.type, payload)
                         for item, payload in zip(outcome, append.payloads, strict=True)
                     ]
                     _write_rows_beside(connection, append, outcome, at_ms)

@@ -41,6 +41,7 @@ class Append:
     title: str | None
     busy: bool | None
     receipt: Receipt | None
+    at_ms: int | None
     payloads: list[bytes] = field(init=False)
     size: int = field(init=False)
     done: asyncio.Future[list[Recorded]] = field(init=False)
@@ -90,7 +91,7 @@ class Numbering:
         self._key_taken = key_taken
         self._keys: set[str] = set()
 
-    def place(self, append: Append, at_ms: int) -> Outcome:
+    def place(self, append: Append, now_ms: int) -> Outcome:
         """The places of one append, or why it is refused."""
         if append.receipt is not None:
             key = append.receipt.key
@@ -99,6 +100,7 @@ class Numbering:
             self._keys.add(key)
         session, pos = append.session, self.pos
         seq = self.heads[session] if session in self.heads else self._head(session)
+        at_ms = now_ms if append.at_ms is None else append.at_ms
         placed = [
             Recorded(session, seq + n, pos + n, at_ms, event)
             for n, event in enumerate(append.events, 1)

@@ -4,14 +4,13 @@ The log has already accepted the event, so nothing here says no; an event about 
 no longer open changes only what it can. Replaying the log gives exactly the state that lived.
 """
 
-from dataclasses import replace
 from typing import assert_never
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import LetterId
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions import run_folds
-from brainpilot_rt.sessions.mappings import having, newest, without
+from brainpilot_rt.sessions.mappings import changed, having, newest, without
 from brainpilot_rt.sessions.state import (
     ROOTS_MAX,
     AgentState,
@@ -27,7 +26,7 @@ from brainpilot_rt.sessions.state import (
 def evolve(state: SessionState, recorded: ev.Recorded) -> SessionState:
     """Return the state after one committed event."""
     after = _apply(state, recorded.event, recorded.seq, recorded.at_ms)
-    return replace(after, seq=recorded.seq, last_ms=recorded.at_ms)
+    return changed(after, seq=recorded.seq, last_ms=recorded.at_ms)
 
 
 def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> SessionState:  # noqa: C901, PLR0911, PLR0912 - one case per event, the whole point of the fold
@@ -35,7 +34,7 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
         case ev.SessionCreated():
             return _created(state, event, at_ms)
         case ev.SessionUpdated():
-            return replace(
+            return changed(
                 state,
                 title=state.title if event.title is None else event.title,
                 thinking=event.thinking or state.thinking,
@@ -91,7 +90,7 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
 
 
 def _created(state: SessionState, event: ev.SessionCreated, at_ms: int) -> SessionState:
-    return replace(
+    return changed(
         state,
         title=event.title,
         created_ms=at_ms,
@@ -121,10 +120,10 @@ def _registry(
     elif known is None:
         return state
     else:
-        agent = replace(
+        agent = changed(
             known, phase=AgentPhase.STOPPED, updated_ms=at_ms, run_id=None, retry_at_ms=None
         )
-    return replace(state, agents=having(state.agents, event.agent, agent))
+    return changed(state, agents=having(state.agents, event.agent, agent))
 
 
 def _accepted(
@@ -141,14 +140,14 @@ def _accepted(
     pair = (letter.from_, letter.to)
     use = state.roots.get(letter.root_id, RootUse())
     host = state.host_turn
-    return replace(
+    return changed(
         state,
         letters=having(state.letters, letter.id, open_letter),
         sent=having(state.sent, pair, state.sent.get(pair, 0) + 1),
         roots=newest(
-            having(state.roots, letter.root_id, replace(use, letters=use.letters + 1)), ROOTS_MAX
+            having(state.roots, letter.root_id, changed(use, letters=use.letters + 1)), ROOTS_MAX
         ),
-        host_turn=host and replace(host, letters=host.letters + 1),
+        host_turn=host and changed(host, letters=host.letters + 1),
     )
 
 
@@ -157,24 +156,24 @@ def _moved(state: SessionState, event: ev.LetterPlaced | ev.LetterClaimed) -> Se
     if known is None:
         return state
     moved = (
-        replace(known, placed=True)
+        changed(known, placed=True)
         if isinstance(event, ev.LetterPlaced)
-        else replace(known, placed=True, receipt="claimed")
+        else changed(known, placed=True, receipt="claimed")
     )
-    return replace(state, letters=having(state.letters, event.letter_id, moved))
+    return changed(state, letters=having(state.letters, event.letter_id, moved))
 
 
 def _task(
     state: SessionState, event: ev.TaskOpened | ev.TaskReminded | ev.TaskClosed, at_ms: int
 ) -> SessionState:
     if isinstance(event, ev.TaskClosed):
-        return replace(state, tasks=without(state.tasks, event.task_id))
+        return changed(state, tasks=without(state.tasks, event.task_id))
     if isinstance(event, ev.TaskReminded):
         task = state.tasks.get(event.task_id)
         if task is None:
             return state
-        return replace(
-            state, tasks=having(state.tasks, event.task_id, replace(task, reminded=True))
+        return changed(
+            state, tasks=having(state.tasks, event.task_id, changed(task, reminded=True))
         )
     letter = state.letters[event.letter_id].letter
     opened = OpenTask(
@@ -187,14 +186,14 @@ def _task(
         root_id=letter.root_id,
         hop=letter.hop,
     )
-    return replace(state, tasks=having(state.tasks, event.task_id, opened))
+    return changed(state, tasks=having(state.tasks, event.task_id, opened))
 
 
 def _host_turn(
     state: SessionState, event: ev.HostTurnStarted | ev.HostTurnFinished, at_ms: int
 ) -> SessionState:
     if isinstance(event, ev.HostTurnFinished):
-        return replace(state, host_turn=None)
+        return changed(state, host_turn=None)
     turn = HostTurn(
         host_run_id=event.host_run_id,
         agent=event.agent,
@@ -202,18 +201,18 @@ def _host_turn(
         started_ms=at_ms,
         letters=1,
     )
-    return replace(state, host_turn=turn)
+    return changed(state, host_turn=turn)
 
 
 def _pause(state: SessionState, event: ev.StopRequested | ev.DeliveryResumed) -> SessionState:
     paused = isinstance(event, ev.StopRequested)
     agents = {
-        name: replace(agent, paused=paused, retry_at_ms=None if paused else agent.retry_at_ms)
+        name: changed(agent, paused=paused, retry_at_ms=None if paused else agent.retry_at_ms)
         if event.agent in (None, name) and agent.kind == "managed"
         else agent
         for name, agent in state.agents.items()
     }
-    return replace(state, agents=agents)
+    return changed(state, agents=agents)
 
 
 def _question(
@@ -221,7 +220,7 @@ def _question(
     event: ev.QuestionAsked | ev.QuestionAnswered | ev.QuestionCancelled,
 ) -> SessionState:
     if not isinstance(event, ev.QuestionAsked):
-        return replace(state, questions=without(state.questions, event.request_id))
+        return changed(state, questions=without(state.questions, event.request_id))
     asked = OpenQuestion(
         request_id=event.request_id,
         run_id=event.run_id,
@@ -231,7 +230,7 @@ def _question(
         options=event.options,
         allow_free_text=event.allow_free_text,
     )
-    return replace(state, questions=having(state.questions, event.request_id, asked))
+    return changed(state, questions=having(state.questions, event.request_id, asked))
 
 
 CHAIN_STOPPED = "chain_stopped"
@@ -242,5 +241,5 @@ def _notice(state: SessionState, event: ev.NoticePosted) -> SessionState:
     if event.code != CHAIN_STOPPED or event.details is None:
         return state
     root = LetterId(event.details)
-    use = replace(state.roots.get(root, RootUse()), stopped=True)
-    return replace(state, roots=having(state.roots, root, use))
+    use = changed(state.roots.get(root, RootUse()), stopped=True)
+    return changed(state, roots=having(state.roots, root, use))

@@ -9,6 +9,7 @@ session share a commit.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from brainpilot_rt.aiokit.sources import Clock, NewId
@@ -38,15 +39,31 @@ FOLLOW_UPS_MAX = 10_000
 
 
 class _Slot:
-    """One session in memory."""
+    """One session in memory. `coming`: the state after each event that is on its way to the log."""
 
-    __slots__ = ("busy", "committed", "in_flight", "pending")
+    __slots__ = ("busy", "coming", "committed", "pending")
 
     def __init__(self, state: SessionState) -> None:
         self.committed = state
         self.pending = state
-        self.in_flight = 0
+        self.coming: deque[SessionState] = deque()
         self.busy: bool | None = None
+
+    def arrive(self, recorded: Recorded) -> None:
+        """An event was committed: the state that was computed for it becomes the truth."""
+        expected = self.coming.popleft() if self.coming else None
+        if expected is not None and expected.seq == recorded.seq:
+            self.committed = expected
+        else:
+            self.committed = evolve(self.committed, recorded)
+        if not self.coming:
+            self.pending = self.committed
+
+    def fall_back(self) -> None:
+        """What was on its way will not come."""
+        self.coming.clear()
+        self.pending = self.committed
+        self.busy = None
 
 
 class SessionManager:
@@ -138,7 +155,7 @@ class SessionManager:
     def forget(self, session: SessionId) -> None:
         """Drop a session from memory; its log stays. Not while something is in flight."""
         slot = self._slots.get(session)
-        if slot is not None and slot.in_flight == 0:
+        if slot is not None and not slot.coming:
             del self._slots[session]
 
     # --- the way of every change ----------------------------------------------------------
@@ -146,24 +163,29 @@ class SessionManager:
     def _append(
         self, slot: _Slot, events: list[Event], moment: Moment, receipt: Receipt | None
     ) -> Awaitable[list[Recorded]]:
-        before = slot.pending
-        batch, after = self._complete(before, events, moment)
+        session = slot.pending.session
+        batch, states = self._complete(slot.pending, events, moment)
         if not batch and receipt is None:
             return _nothing()
-        session = before.session
+        after = states[-1] if states else slot.pending
         title = after.title if _titled(batch) else None
         busy = after.busy if after.busy != slot.busy else None
-        done = self._log.append(session, batch, title=title, busy=busy, receipt=receipt)
+        done = self._log.append(
+            session, batch, title=title, busy=busy, receipt=receipt, at_ms=moment.now_ms
+        )
+        if isinstance(done, asyncio.Future) and done.done():
+            return done  # refused at once: nothing is on its way
         slot.pending = after
         slot.busy = after.busy
-        slot.in_flight += len(batch)
+        slot.coming.extend(states)
         return done
 
     def _complete(
         self, state: SessionState, events: list[Event], moment: Moment
-    ) -> tuple[list[Event], SessionState]:
-        """All events of one commit: those given, and whatever follows until nothing does."""
+    ) -> tuple[list[Event], list[SessionState]]:
+        """All events of one commit, what follows by itself included, and the state after each."""
         batch: list[Event] = []
+        states: list[SessionState] = []
         more = events
         while more:
             for event in more:
@@ -171,27 +193,23 @@ class SessionManager:
                 place = Recorded(state.session, state.seq + 1, 0, moment.now_ms, whole)
                 state = evolve(state, place)
                 batch.append(whole)
+                states.append(state)
             if len(batch) > FOLLOW_UPS_MAX:
                 raise RuntimeError(f"follow-ups of {state.session} do not end: {more[0].type}")
             more = follow_ups(state, moment)
-        return batch, state
+        return batch, states
 
     def _committed(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:
             slot = self._slots.get(recorded.session)
             if slot is not None:
-                slot.committed = evolve(slot.committed, recorded)
-                slot.in_flight -= 1
-                if slot.in_flight == 0:
-                    slot.pending = slot.committed
+                slot.arrive(recorded)
             self._hub.publish(recorded)
 
     def _failed(self, _fault: Unavailable) -> None:
         for slot in self._slots.values():
-            if slot.in_flight:
-                slot.pending = slot.committed
-                slot.in_flight = 0
-                slot.busy = None
+            if slot.coming:
+                slot.fall_back()
 
     async def _slot(self, session: SessionId) -> _Slot:
         """The session's slot, loaded once however many ask."""

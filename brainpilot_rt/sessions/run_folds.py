@@ -1,13 +1,11 @@
 """The folds of `evolve` that concern runs and the letters they take."""
 
-from dataclasses import replace
-
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, LetterId
 from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import advance
 from brainpilot_rt.domain.usage import NO_USAGE, add_cost
-from brainpilot_rt.sessions.mappings import having, newest, without
+from brainpilot_rt.sessions.mappings import changed, having, newest, without
 from brainpilot_rt.sessions.state import (
     CLOSED_MAX,
     ROOTS_MAX,
@@ -29,7 +27,7 @@ def close(
         known = state.letters.get(letter_id)
         if known is not None:
             closed[letter_id] = letter_view(known.letter, receipt, known, reason)
-    return replace(state, letters=without(state.letters, *ids), closed=newest(closed, CLOSED_MAX))
+    return changed(state, letters=without(state.letters, *ids), closed=newest(closed, CLOSED_MAX))
 
 
 def letter_view(
@@ -57,7 +55,7 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         known = letters.get(letter_id)
         if known is not None:
             taken.append(known.letter)
-            letters[letter_id] = replace(
+            letters[letter_id] = changed(
                 known,
                 receipt="claimed",
                 run_id=event.run_id,
@@ -81,21 +79,21 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         calls=before.calls if before else {},
     )
     questions = {
-        key: replace(one, run_id=event.run_id) if one.run_id == event.resumes else one
+        key: changed(one, run_id=event.run_id) if one.run_id == event.resumes else one
         for key, one in state.questions.items()
     }
     use = state.roots.get(event.root_id, RootUse())
     host = state.host_turn
-    after = replace(
+    after = changed(
         state,
         letters=letters,
         runs=having(state.runs, event.run_id, run),
         interrupted=without(state.interrupted, *([event.resumes] if event.resumes else [])),
         questions=questions,
         roots=newest(
-            having(state.roots, event.root_id, replace(use, runs=use.runs + 1)), ROOTS_MAX
+            having(state.roots, event.root_id, changed(use, runs=use.runs + 1)), ROOTS_MAX
         ),
-        host_turn=host and replace(host, runs=host.runs + 1),
+        host_turn=host and changed(host, runs=host.runs + 1),
     )
     return _phase(after, event.agent, "run_started", at_ms, run_id=event.run_id, retry_at_ms=None)
 
@@ -104,8 +102,8 @@ def _phase(
     state: SessionState, name: AgentName, what: str, at_ms: int, **changes: object
 ) -> SessionState:
     agent = state.agents[name]
-    moved = replace(agent, phase=advance(agent.phase, what), updated_ms=at_ms, **changes)
-    return replace(state, agents=having(state.agents, name, moved))
+    moved = changed(agent, phase=advance(agent.phase, what), updated_ms=at_ms, **changes)
+    return changed(state, agents=having(state.agents, name, moved))
 
 
 def joined(state: SessionState, event: ev.LettersJoined) -> SessionState:
@@ -116,14 +114,14 @@ def joined(state: SessionState, event: ev.LettersJoined) -> SessionState:
     letters = dict(state.letters)
     for letter_id in event.letter_ids:
         if letter_id in letters:
-            letters[letter_id] = replace(
+            letters[letter_id] = changed(
                 letters[letter_id], receipt="claimed", run_id=event.run_id, echo_due=False
             )
     tainted = run.tainted or any(
         letters[one].letter.authority.tainted for one in event.letter_ids if one in letters
     )
-    joined = replace(run, letter_ids=(*run.letter_ids, *event.letter_ids), tainted=tainted)
-    return replace(state, letters=letters, runs=having(state.runs, run.run_id, joined))
+    joined = changed(run, letter_ids=(*run.letter_ids, *event.letter_ids), tainted=tainted)
+    return changed(state, letters=letters, runs=having(state.runs, run.run_id, joined))
 
 
 def run_ended(
@@ -135,9 +133,9 @@ def run_ended(
         return state
     runs = without(state.runs, event.run_id)
     if isinstance(event, ev.RunInterrupted):
-        after = replace(state, runs=runs, interrupted=having(state.interrupted, event.run_id, run))
+        after = changed(state, runs=runs, interrupted=having(state.interrupted, event.run_id, run))
         return _phase(after, event.agent, "run_completed", at_ms, run_id=None)
-    after = close(replace(state, runs=runs), event.letter_ids, "consumed", None)
+    after = close(changed(state, runs=runs), event.letter_ids, "consumed", None)
     if event.retry_at_ms is not None:
         after = _release(after, run.letter_ids)
     agent = after.agents[event.agent]
@@ -156,9 +154,9 @@ def run_ended(
     host = after.host_turn
     if host is None or host.agent != event.agent or event.outcome == "aborted":
         return after
-    return replace(
+    return changed(
         after,
-        host_turn=replace(
+        host_turn=changed(
             host,
             message_id=event.message_id,
             answer=event.answer,
@@ -171,10 +169,10 @@ def run_ended(
 
 def _release(state: SessionState, ids: tuple[LetterId, ...]) -> SessionState:
     letters = {
-        key: replace(one, receipt="queued", run_id=None) if key in ids else one
+        key: changed(one, receipt="queued", run_id=None) if key in ids else one
         for key, one in state.letters.items()
     }
-    return replace(state, letters=letters)
+    return changed(state, letters=letters)
 
 
 def text(state: SessionState, event: ev.TextStarted | ev.TextFinished, seq: int) -> SessionState:
@@ -187,7 +185,7 @@ def text(state: SessionState, event: ev.TextStarted | ev.TextFinished, seq: int)
         if isinstance(event, ev.TextStarted)
         else without(run.texts, event.message_id)
     )
-    return replace(state, runs=having(state.runs, run.run_id, replace(run, texts=texts)))
+    return changed(state, runs=having(state.runs, run.run_id, changed(run, texts=texts)))
 
 
 def replied(state: SessionState, event: ev.ModelReplied) -> SessionState:
@@ -198,18 +196,18 @@ def replied(state: SessionState, event: ev.ModelReplied) -> SessionState:
     roots = state.roots
     if run is not None:
         use = roots.get(run.root_id, RootUse())
-        roots = having(roots, run.root_id, replace(use, tokens=use.tokens + event.usage.total))
-    return replace(
+        roots = having(roots, run.root_id, changed(use, tokens=use.tokens + event.usage.total))
+    return changed(
         state,
         runs=state.runs
         if run is None
-        else having(state.runs, run.run_id, replace(run, turns=event.turn + 1)),
+        else having(state.runs, run.run_id, changed(run, turns=event.turn + 1)),
         roots=roots,
         usage=state.usage.plus(event.usage),
         usage_by_agent=having(state.usage_by_agent, event.agent, by_agent),
         cost_usd=add_cost(state.cost_usd, event.cost_usd),
         host_turn=host
-        and replace(
+        and changed(
             host,
             usage=host.usage.plus(event.usage),
             cost_usd=add_cost(host.cost_usd, event.cost_usd),
@@ -229,8 +227,8 @@ def call(
     elif isinstance(event, ev.ToolFinished):
         calls = without(run.calls, event.call_id)
     elif event.call_id in run.calls:
-        started = replace(run.calls[event.call_id], started=True, since_ms=at_ms)
+        started = changed(run.calls[event.call_id], started=True, since_ms=at_ms)
         calls = having(run.calls, event.call_id, started)
     else:
         return state
-    return replace(state, runs=having(state.runs, run.run_id, replace(run, calls=calls)))
+    return changed(state, runs=having(state.runs, run.run_id, changed(run, calls=calls)))
