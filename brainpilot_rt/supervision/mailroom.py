@@ -15,9 +15,9 @@ from brainpilot_rt.aiokit.sources import NewId
 from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import CommandRejected, Conflict, Unavailable
+from brainpilot_rt.domain.errors import CommandRejected, Conflict, RuntimeFault, Unavailable
 from brainpilot_rt.domain.ids import AgentName, HostRunId, LetterId, MessageId, SessionId, TaskId
-from brainpilot_rt.domain.letters import AgentCard, Letter
+from brainpilot_rt.domain.letters import AgentCard, ForeignLetter, Letter
 from brainpilot_rt.mailbox.codec import Reason
 from brainpilot_rt.mailbox.maildir import LetterConflict, MailboxGone
 from brainpilot_rt.mailbox.postoffice import PostOffice
@@ -90,7 +90,11 @@ class MailRoom:
             for letter_id in recorded.event.letter_ids
         }
         for recorded in batch:
-            await self._file_one(recorded, taken)
+            try:
+                await self._file_one(recorded, taken)
+            except (MailboxGone, OSError, RuntimeFault) as trouble:
+                # The log has it; a mailbox that comes back is filled again (`on_rebuilt`).
+                _log.warning("no file follows %s: %s", recorded.event.type, trouble)
 
     async def _file_one(self, recorded: ev.Recorded, taken: set[LetterId]) -> None:
         office = self._opened()
@@ -101,7 +105,7 @@ class MailRoom:
             case ev.AgentCreated() as event:
                 card = AgentCard(name=event.agent, kind=event.kind, description=event.description)
                 office.open_agent(session, card)
-            case ev.AgentStopped(agent=agent):
+            case ev.AgentStopped(agent=agent, reason="left"):
                 office.close_agent(session, agent)
             case ev.LetterAccepted(letter=letter):
                 await self._place(letter, "cur" if letter.id in taken else "new")
@@ -130,13 +134,15 @@ class MailRoom:
             self._again[letter.id] = letter
             return
         self._again.pop(letter.id, None)
-        agent = self._manager.state(letter.session).agents.get(letter.to)
+        state = self._manager.find(letter.session)
+        agent = state.agents.get(letter.to) if state is not None else None
         if agent is not None and agent.kind == "external":
             await self._report(letter.session, letter.to, letter.id, "placed")
 
     async def _retry(self) -> None:
         for letter in list(self._again.values()):
-            known = self._manager.state(letter.session).letters.get(letter.id)
+            state = self._manager.find(letter.session)
+            known = state.letters.get(letter.id) if state is not None else None
             if known is None:
                 del self._again[letter.id]
             else:
@@ -193,7 +199,7 @@ class MailRoom:
             return False
         known = state.letters.get(found.letter_id)
         if known is not None:
-            if known.letter.content != found.letter.content:
+            if not _same(known.letter, found.letter):
                 raise Conflict(f"another letter has the id {found.letter_id}")
             return True
         await self._manager.dispatch(
@@ -246,6 +252,11 @@ class MailRoom:
     def _opened(self) -> PostOffice:
         assert self._office is not None
         return self._office
+
+
+def _same(known: Letter, found: ForeignLetter) -> bool:
+    """Could both be the same letter? What a foreign hand left out was filled in by us."""
+    return known.content == found.content and (found.kind or known.kind) == known.kind
 
 
 _FILED = (

@@ -101,6 +101,8 @@ class ToolPorts:
 
     async def _finished(self, outcome: CallOutcome) -> None:
         result = outcome.result
+        if result.status == "interrupted" and self._organs.liveness.closing:
+            return  # the daemon stops: the call stays open, its class decides at the next start
         await self._organs.manager.record(
             self._session,
             *self._pending,
