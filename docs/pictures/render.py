@@ -8,7 +8,7 @@ loads nothing from anywhere.
 import io
 import sys
 
-WIDTH = 118
+WIDTH = 124
 FRAME = """<svg class="rich-terminal" viewBox="0 0 {width} {height}"
   xmlns="http://www.w3.org/2000/svg" xml:space="preserve">
 <style>
