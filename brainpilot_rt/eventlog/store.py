@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import aiosqlite
 
+from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import Recorded
@@ -25,7 +26,8 @@ T = TypeVar("T")
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
 _CREATE_SESSION: Final = """
     INSERT INTO sessions VALUES (:session, :at_ms, coalesce(:title, ''), coalesce(:busy, 0))
-    ON CONFLICT (session) DO UPDATE SET title = coalesce(:title, title), busy = coalesce(:busy, busy)
+    ON CONFLICT (session)
+    DO UPDATE SET title = coalesce(:title, title), busy = coalesce(:busy, busy)
 """
 _UPDATE_SESSION: Final = """
     UPDATE sessions SET title = coalesce(:title, title), busy = coalesce(:busy, busy)
@@ -138,6 +140,7 @@ class LogStore:
                         for item, payload in zip(outcome, append.payloads, strict=True)
                     ]
                     _write_rows_beside(connection, append, outcome, at_ms)
+            failpoints.hit("log.commit.half")
             connection.executemany(_INSERT, rows)
         return numbering, outcomes
 

@@ -3,9 +3,12 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,19 @@ pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
 
 ROUNDS = 20
 MIGRATION_KILLS = ("log.migrate.before=kill", "log.migrate.after=kill")
+
+
+def events_of(number: int) -> int:
+    """How many events the victim appends at once; the same rule as in `killed.py`."""
+    return 1 + number % 3
+
+
+def number_in(text: str) -> int:
+    return int(text.rpartition(" ")[2])
+
+
+def has_receipt(number: int) -> bool:
+    return number % 5 == 0
 
 
 class Victim:
@@ -71,10 +87,10 @@ def victim(path: Path) -> Iterator[Victim]:
 
 
 async def assert_kept(path: Path, acked: dict[tuple[str, int], str]) -> None:
-    """Every acknowledged event is in its place, and no place is empty."""
+    """Every acknowledged event is in its place, no place is empty, no append is there in part."""
+    stored: dict[tuple[str, int], str] = {}
     log = await SqliteEventLog.open(path, clock=ManualClock())
     try:
-        stored: dict[tuple[str, int], str] = {}
         for row in await log.sessions():
             events = await log.read(row.session, limit=1_000_000)
             assert [item.seq for item in events] == list(range(1, row.head_seq + 1))
@@ -82,13 +98,17 @@ async def assert_kept(path: Path, acked: dict[tuple[str, int], str]) -> None:
                 assert isinstance(item.event, DaemonStopped)
                 stored[row.session, item.seq] = item.event.reason
         assert acked.items() <= stored.items()
-        for text in acked.values():
-            if int(text.split()[2]) % 5 == 0:
-                assert await log.receipt(text) is not None
+        for text, count in Counter(stored.values()).items():
+            number = number_in(text)
+            assert count == events_of(number)
+            assert (await log.receipt(text) is not None) == has_receipt(number)
         everything = await log.read_all(limit=1_000_000)
         assert [item.pos for item in everything] == list(range(1, log.head_pos + 1))
     finally:
         await log.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (receipts,) = connection.execute("SELECT count(*) FROM receipts").fetchone()
+    assert receipts == sum(has_receipt(number_in(text)) for text in set(stored.values()))
 
 
 async def test_what_was_acknowledged_survives_every_kill(path: Path, victim: Victim):
@@ -96,11 +116,13 @@ async def test_what_was_acknowledged_survives_every_kill(path: Path, victim: Vic
     acknowledged = 0
     for round_number in range(ROUNDS):
         nth = dice.randint(1, 30)
-        match round_number % 3:
+        match round_number % 4:
             case 0:
                 acknowledged += victim.live_and_die(f"log.commit.before=kill@{nth}")
             case 1:
                 acknowledged += victim.live_and_die(f"log.commit.after=kill@{nth}")
+            case 2:
+                acknowledged += victim.live_and_die(f"log.commit.half=kill@{nth}")
             case _:
                 acknowledged += victim.live_and_die("-", kill_after=dice.randint(1, 400))
         await assert_kept(path, victim.acked)
