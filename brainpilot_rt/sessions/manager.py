@@ -10,12 +10,14 @@ session share a commit.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.aiokit.tasks import finish_shielded
-from brainpilot_rt.domain.commands import Command
-from brainpilot_rt.domain.errors import NotFound, Unavailable
+from brainpilot_rt.domain.commands import Command, Evict, FinishRun, Interrupt
+from brainpilot_rt.domain.errors import CommandRejected, NotFound, Unavailable
 from brainpilot_rt.domain.events import (
     Event,
     Recorded,
@@ -39,25 +41,41 @@ FOLLOW_UPS_MAX = 10_000
 
 
 class _Slot:
-    """One session in memory. `coming`: the state after each event that is on its way to the log."""
+    """One session in memory.
+
+    `coming`: every event that is on its way to the log, with the state after it.
+    """
 
     __slots__ = ("busy", "coming", "committed", "pending")
 
     def __init__(self, state: SessionState) -> None:
         self.committed = state
         self.pending = state
-        self.coming: deque[SessionState] = deque()
+        self.coming: deque[tuple[Event, SessionState]] = deque()
         self.busy: bool | None = None
 
     def arrive(self, recorded: Recorded) -> None:
         """An event was committed: the state that was computed for it becomes the truth."""
-        expected = self.coming.popleft() if self.coming else None
+        while self.coming and self.coming[0][0] is not recorded.event:
+            self.coming.popleft()  # refused by the log; `refused` computes the rest anew
+        expected = self.coming.popleft()[1] if self.coming else None
         if expected is not None and expected.seq == recorded.seq:
             self.committed = expected
         else:
             self.committed = evolve(self.committed, recorded)
         if not self.coming:
             self.pending = self.committed
+
+    def refused(self, events: Sequence[Event]) -> None:
+        """The log refused one append and nothing else: what was decided on top of it stays."""
+        gone = {id(event) for event in events}
+        still = [event for event, _ in self.coming if id(event) not in gone]
+        self.fall_back()
+        for event in still:
+            seq = self.pending.seq + 1
+            place = Recorded(self.pending.session, seq, 0, self.pending.last_ms, event)
+            self.pending = evolve(self.pending, place)
+            self.coming.append((event, self.pending))
 
     def fall_back(self) -> None:
         """What was on its way will not come."""
@@ -79,6 +97,7 @@ class SessionManager:
         self._limits = limits
         self._slots: dict[SessionId, _Slot] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
+        self._deleting: set[SessionId] = set()
         log.on_commit(self._committed)
         log.on_failure(self._failed)
 
@@ -101,7 +120,7 @@ class SessionManager:
         """The committed state of a session in memory; `NotFound` otherwise."""
         state = self.find(session)
         if state is None:
-            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+            raise _unknown(session)
         return state
 
     def moment(self) -> Moment:
@@ -126,6 +145,8 @@ class SessionManager:
         `receipt` builds the durable answer stored in the same commit. A caller cancelled while it
         waits is cancelled after the commit: accepted is accepted.
         """
+        if session in self._deleting and not isinstance(command, _ENDING):
+            raise _unknown(session)
         slot = await self._slot(session)
         moment = self.moment()
         try:
@@ -158,6 +179,16 @@ class SessionManager:
         if slot is not None and not slot.coming:
             del self._slots[session]
 
+    @contextmanager
+    def deleting(self, session: SessionId) -> Generator[None]:
+        """Within the block nobody can begin anything in this session, nor read it from the log."""
+        self._deleting.add(session)
+        try:
+            yield
+            self.forget(session)
+        finally:
+            self._deleting.discard(session)
+
     # --- the way of every change ----------------------------------------------------------
 
     def _append(
@@ -177,8 +208,19 @@ class SessionManager:
             return done  # refused at once: nothing is on its way
         slot.pending = after
         slot.busy = after.busy
-        slot.coming.extend(states)
+        slot.coming.extend(zip(batch, states, strict=True))
+        if receipt is not None and isinstance(done, asyncio.Future):
+            done.add_done_callback(partial(self._look_again, slot, batch))
         return done
+
+    def _look_again(
+        self, slot: _Slot, batch: list[Event], done: asyncio.Future[list[Recorded]]
+    ) -> None:
+        """A receipt whose key was taken is refused alone; the rest must not stand on it."""
+        refused = not done.cancelled() and isinstance(done.exception(), CommandRejected)
+        if refused and self._slots.get(slot.pending.session) is slot:
+            slot.refused(batch)
+            self._append(slot, follow_ups(slot.pending, self.moment()), self.moment(), None)
 
     def _complete(
         self, state: SessionState, events: list[Event], moment: Moment
@@ -186,7 +228,7 @@ class SessionManager:
         """All events of one commit, what follows by itself included, and the state after each."""
         batch: list[Event] = []
         states: list[SessionState] = []
-        more = events
+        more = events or (follow_ups(state, moment) if state.exists else [])
         while more:
             for event in more:
                 whole = _with_start(state, event)
@@ -218,6 +260,8 @@ class SessionManager:
         slot = self._slots.get(session)
         if slot is not None:
             return slot
+        if session in self._deleting:
+            raise _unknown(session)
         loaded = self._loading[session] = asyncio.Event()
         try:
             state = SessionState(session=session)
@@ -249,5 +293,15 @@ def _with_start(state: SessionState, event: Event) -> Event:
     return event.model_copy(update={"started_seq": run.texts[event.message_id][0]})
 
 
-async def _nothing() -> list[Recorded]:
-    return []
+def _unknown(session: SessionId) -> NotFound:
+    return NotFound(f"session {session!r} does not exist", code="unknown_session")
+
+
+def _nothing() -> asyncio.Future[list[Recorded]]:
+    done: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
+    done.set_result([])
+    return done
+
+
+_ENDING = (Interrupt, FinishRun, Evict)
+"""Commands that end what a session still does."""

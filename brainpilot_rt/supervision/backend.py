@@ -189,11 +189,13 @@ class Backend:
         """Stop it and remove all its data."""
         if await self.log.session(session) is None:
             return False
-        await self._supervisor.evict(session)
+        manager = self._organs.manager
+        await manager.load(session)
         worktree = self._worktrees.of(session)
-        await self._office.close_session(session, delete=True)
-        await self.log.delete_session(session)
-        self._organs.manager.forget(session)
+        with manager.deleting(session):
+            await self._supervisor.evict(session)
+            await self._office.close_session(session, delete=True)
+            await self.log.delete_session(session)
         self._traces.forget(session)
         await asyncio.to_thread(worktree.destroy)
         await self._organs.manager.record(DAEMON_STREAM, ev.SessionDeleted(deleted=session))
