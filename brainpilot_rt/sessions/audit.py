@@ -31,6 +31,8 @@ class Audit:
         self._open: dict[tuple[str, str], int] = {}
         self._ended: set[tuple[str, str]] = set()
         self._owner: dict[tuple[str, str], str] = {}
+        self._cut: set[str] = set()
+        """Runs a crash or shutdown cut that have no successor yet: they still own their units."""
         self._found: list[Violation] = []
 
     def feed(self, records: Iterable[ev.Recorded]) -> "Audit":
@@ -47,7 +49,9 @@ class Audit:
         orphans = [
             Violation(self._session, f"{kind}_left_open", which, seq)
             for (kind, which), seq in self._open.items()
-            if (kind, which) in self._owner and ("run", self._owner[kind, which]) not in self._open
+            if (owner := self._owner.get((kind, which))) is not None
+            and ("run", owner) not in self._open
+            and owner not in self._cut
         ]
         return [*self._found, *orphans]
 
@@ -76,6 +80,7 @@ class Audit:
                 self._end_all("letter", event.letter_ids, seq)
             case ev.RunInterrupted():
                 self._end("run", event.run_id, seq)
+                self._cut.add(event.run_id)
             case ev.TextStarted():
                 self._start("text", event.message_id, seq, event.run_id)
             case ev.TextFinished():
@@ -109,6 +114,7 @@ class Audit:
             self._end(kind, which, seq)
 
     def _inherit(self, before: str, after: str) -> None:
+        self._cut.discard(before)
         for key, owner in self._owner.items():
             if owner == before and key in self._open:
                 self._owner[key] = after

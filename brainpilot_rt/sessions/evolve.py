@@ -121,7 +121,12 @@ def _registry(
         return state
     else:
         agent = changed(
-            known, phase=AgentPhase.STOPPED, updated_ms=at_ms, run_id=None, retry_at_ms=None
+            known,
+            phase=AgentPhase.STOPPED,
+            updated_ms=at_ms,
+            run_id=None,
+            retry_at_ms=None,
+            paused=False,
         )
     return changed(state, agents=having(state.agents, event.agent, agent))
 
@@ -175,7 +180,10 @@ def _task(
         return changed(
             state, tasks=having(state.tasks, event.task_id, changed(task, reminded=True))
         )
-    letter = state.letters[event.letter_id].letter
+    known = state.letters.get(event.letter_id)
+    if known is None:
+        return state
+    letter = known.letter
     opened = OpenTask(
         task_id=event.task_id,
         letter_id=event.letter_id,

@@ -42,9 +42,7 @@ def receive(state: SessionState, command: cmd.ReceiveLetter, moment: Moment) -> 
         attachments=foreign.attachments,
         ttl_s=foreign.ttl_s,
     )
-    host_turn = kind is LetterKind.USER_MESSAGE and command.agent == PRINCIPAL
-    host = state.host_turn
-    host_id = (host.host_run_id if host else command.host_run_id) if host_turn else None
+    host_id, opens_turn = _host_turn(state, command, kind)
     events.append(
         ev.LetterReceived(
             letter_id=letter.id,
@@ -54,7 +52,7 @@ def receive(state: SessionState, command: cmd.ReceiveLetter, moment: Moment) -> 
             queued=not starts_now(state, command.agent, moment),
         )
     )
-    if host_turn and host is None:
+    if opens_turn:
         events.append(_opened(command.host_run_id, letter.id))
     if opens:
         events.append(
@@ -71,6 +69,23 @@ def receive(state: SessionState, command: cmd.ReceiveLetter, moment: Moment) -> 
             ev.TaskClosed(task_id=answered.task_id, outcome="result", letter_id=letter.id)
         )
     return events
+
+
+def _host_turn(
+    state: SessionState, command: cmd.ReceiveLetter, kind: LetterKind
+) -> tuple[HostRunId | None, bool]:
+    """The host turn a letter belongs to, and whether it opens it.
+
+    Behind a fence it waits for the user's next message, and for the turn which that one opens.
+    """
+    if kind is not LetterKind.USER_MESSAGE or command.agent != PRINCIPAL:
+        return None, False
+    if state.host_turn is not None:
+        return state.host_turn.host_run_id, False
+    principal = state.agents.get(PRINCIPAL)
+    if principal is not None and principal.paused:
+        return None, False
+    return command.host_run_id, True
 
 
 def _opened(host_run_id: HostRunId, letter_id: LetterId) -> ev.HostTurnStarted:

@@ -12,6 +12,7 @@ from brainpilot_rt.domain.ids import DAEMON, EXTERNAL, PRINCIPAL, TRACE, USER, A
 from brainpilot_rt.domain.letters import Authority, LetterKind
 from brainpilot_rt.sessions.evolve import CHAIN_STOPPED
 from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
+from brainpilot_rt.sessions.runs import held, interrupted
 from brainpilot_rt.sessions.stamps import chain_stopped, depth, recipient, stamp, starts_now, title
 from brainpilot_rt.sessions.state import OpenTask, RootUse, RunState, SessionState
 
@@ -23,9 +24,12 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
     agent = state.agents.get(command.agent)
     if agent is not None and agent.kind == "external":
         raise Conflict(f"{command.agent!r} is an external agent; write to a managed one")
+    host = state.host_turn
+    if host is not None and state.agents[host.agent].paused:
+        events += interrupted(state, moment)  # a stop is under way: what follows is a new request
+        host = None
     if any(one.paused for one in state.agents.values()):
         events.append(ev.DeliveryResumed())
-    host = state.host_turn
     letter = stamp(
         state,
         moment,
@@ -43,7 +47,7 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
             letter=letter,
             message_id=command.message_id,
             host_run_id=host.host_run_id if host else command.host_run_id,
-            queued=not starts_now(state, command.agent, moment),
+            queued=not starts_now(state, command.agent, moment, resumed=True),
         )
     )
     if host is None:
@@ -64,12 +68,13 @@ def send(state: SessionState, command: cmd.SendLetter, moment: Moment) -> list[e
         raise Conflict("this run has ended; nothing was sent", code="fenced")
     if command.to == command.sender:
         raise BadRequest("an agent can not write to itself")
-    if command.to in (USER, EXTERNAL, DAEMON):
+    answered = _answered(state, command)
+    outside = answered is not None and answered.creator == EXTERNAL
+    if command.to in (USER, EXTERNAL, DAEMON) and not outside:
         raise NotFound(
             f"{command.to!r} has no mailbox; what the principal says is shown to the user"
         )
-    events: list[ev.Event] = recipient(state, command.to, command.sender)
-    answered = _answered(state, command)
+    events: list[ev.Event] = [] if outside else recipient(state, command.to, command.sender)
     kind = command.kind or _default_kind(command.to, answered)
     opens = kind is LetterKind.TASK_DELEGATE
     if answered is None:
@@ -104,6 +109,8 @@ def send(state: SessionState, command: cmd.SendLetter, moment: Moment) -> list[e
         events.append(
             ev.TaskClosed(task_id=answered.task_id, outcome="result", letter_id=letter.id)
         )
+    if outside:  # it has no mailbox: whoever delegated reads the result in the log
+        events.append(ev.LetterConsumed(letter_ids=(letter.id,), agent=EXTERNAL))
     return events
 
 
@@ -111,20 +118,17 @@ def _answered(state: SessionState, command: cmd.SendLetter) -> OpenTask | None:
     """The open task this letter answers: the one it names, else the only one it can mean."""
     if command.kind in (LetterKind.TASK_DELEGATE, LetterKind.TRACE_EVENT, LetterKind.SYSTEM):
         return None
-    mine = [one for one in state.tasks.values() if one.assignee == command.sender]
     if command.task_id is not None:
         named = state.tasks.get(command.task_id)
         if named is None:
-            if command.kind is LetterKind.RESULT_DELIVER:
-                raise Conflict(f"task {command.task_id} is not open", code="task_closed")
-            return None
+            raise Conflict(f"task {command.task_id} is not open", code="task_closed")
         if named.assignee != command.sender:
             raise Forbidden(f"task {command.task_id} belongs to {named.assignee}")
         if named.creator != command.to:
             raise BadRequest(f"the result of task {command.task_id} goes to {named.creator}")
         return named
-    to_creator = [one for one in mine if one.creator == command.to]
-    return to_creator[0] if to_creator else None
+    read = [one for one in held(state, command.sender) if one.creator == command.to]
+    return read[0] if read else None
 
 
 def _default_kind(to: AgentName, answered: OpenTask | None) -> LetterKind:

@@ -2,10 +2,12 @@
 
 A crash leaves runs without an end. Each is closed as interrupted (it consumes nothing), every text
 it was saying is ended as aborted, an irreversible call that may have happened becomes `unknown`
-(D7), and a new run takes over its letters, its committed turns, its open questions and the calls
-that may safely run (again). A run that crashes the daemon every time is buried after
-`attempts_max` tries that made no progress.
+(D7). When the workers start, a new run takes over its letters, its committed turns, its open
+questions and the calls that may safely run (again). A run that crashes the daemon every time is
+buried after `attempts_max` tries that made no progress.
 """
+
+from typing import Literal
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import RunId
@@ -26,19 +28,24 @@ def repair(state: SessionState, moment: Moment) -> list[ev.Event]:
     events: list[ev.Event] = []
     for run in state.runs.values():
         stuck = run.attempt >= moment.limits.attempts_max and run.turns == run.first_turn
-        events += _buried(state, run, moment) if stuck else _resumed(run, moment)
-    events += [_successor(run, moment) for run in state.interrupted.values()]
+        events += _buried(state, run, moment) if stuck else _cut(run, "crash")
     return events
+
+
+def resume(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """A successor for every run that was cut; asked when workers start, so it counts as a try."""
+    return [_successor(run, moment) for run in state.interrupted.values()]
 
 
 def cut(state: SessionState) -> list[ev.Event]:
     """A clean stop: close texts and runs; the next start resumes them."""
-    events: list[ev.Event] = []
-    for run in state.runs.values():
-        events += _texts(run)
-        events += _unknown(run)
-        events.append(ev.RunInterrupted(run_id=run.run_id, agent=run.agent, reason="shutdown"))
-    return events
+    return [event for run in state.runs.values() for event in _cut(run, "shutdown")]
+
+
+def mend(state: SessionState, run_id: RunId) -> list[ev.Event]:
+    """A run begins again after trouble with the log: what it left open is not done twice."""
+    run = state.runs.get(run_id)
+    return [] if run is None else [*_texts(run), *_unknown(run)]
 
 
 def _texts(run: RunState) -> list[ev.Event]:
@@ -63,12 +70,11 @@ def _unknown(run: RunState) -> list[ev.Event]:
     ]
 
 
-def _resumed(run: RunState, moment: Moment) -> list[ev.Event]:
+def _cut(run: RunState, reason: Literal["crash", "shutdown"]) -> list[ev.Event]:
     return [
         *_texts(run),
         *_unknown(run),
-        ev.RunInterrupted(run_id=run.run_id, agent=run.agent, reason="crash"),
-        _successor(run, moment),
+        ev.RunInterrupted(run_id=run.run_id, agent=run.agent, reason=reason),
     ]
 
 

@@ -3,7 +3,7 @@
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, LetterId
 from brainpilot_rt.domain.letters import Letter
-from brainpilot_rt.domain.phases import advance
+from brainpilot_rt.domain.phases import TRANSITIONS
 from brainpilot_rt.domain.usage import NO_USAGE, add_cost
 from brainpilot_rt.sessions.mappings import changed, having, newest, without
 from brainpilot_rt.sessions.state import (
@@ -60,7 +60,7 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
                 receipt="claimed",
                 run_id=event.run_id,
                 echo_due=False,
-                attempts=known.attempts + 1,
+                attempts=event.attempt,
             )
     deepest = max(taken, key=lambda letter: letter.hop, default=None)
     run = RunState(
@@ -101,8 +101,11 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
 def _phase(
     state: SessionState, name: AgentName, what: str, at_ms: int, **changes: object
 ) -> SessionState:
-    agent = state.agents[name]
-    moved = changed(agent, phase=advance(agent.phase, what), updated_ms=at_ms, **changes)
+    agent = state.agents.get(name)
+    if agent is None:
+        return state
+    phase = TRANSITIONS[agent.phase].get(what, agent.phase)
+    moved = changed(agent, phase=phase, updated_ms=at_ms, **changes)
     return changed(state, agents=having(state.agents, name, moved))
 
 
@@ -120,7 +123,14 @@ def joined(state: SessionState, event: ev.LettersJoined) -> SessionState:
     tainted = run.tainted or any(
         letters[one].letter.authority.tainted for one in event.letter_ids if one in letters
     )
+    deepest = max(
+        (letters[one].letter for one in event.letter_ids if one in letters),
+        key=lambda letter: letter.hop,
+        default=None,
+    )
     joined = changed(run, letter_ids=(*run.letter_ids, *event.letter_ids), tainted=tainted)
+    if deepest is not None and deepest.hop > run.hop:
+        joined = changed(joined, hop=deepest.hop, path=deepest.path)
     return changed(state, letters=letters, runs=having(state.runs, run.run_id, joined))
 
 
@@ -133,6 +143,8 @@ def run_ended(
         return state
     runs = without(state.runs, event.run_id)
     if isinstance(event, ev.RunInterrupted):
+        if event.reason == "shutdown":  # a clean stop is no attempt that failed
+            run = changed(run, attempt=run.attempt - 1)
         after = changed(state, runs=runs, interrupted=having(state.interrupted, event.run_id, run))
         return _phase(after, event.agent, "run_completed", at_ms, run_id=None)
     after = close(changed(state, runs=runs), event.letter_ids, "consumed", None)

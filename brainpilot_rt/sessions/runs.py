@@ -207,6 +207,8 @@ def interrupt(state: SessionState, command: cmd.Interrupt) -> list[ev.Event]:
 def after_stop(state: SessionState, agent: AgentName | None, moment: Moment) -> list[ev.Event]:
     """What a finished stop leaves to say: the host turn's end and one notice."""
     host = state.host_turn
+    if host is not None and not state.agents[host.agent].paused and agent in (None, host.agent):
+        return []  # the user has spoken since: that turn goes on
     if agent is not None and (host is None or host.agent != agent):
         return [
             ev.NoticePosted(
@@ -216,8 +218,13 @@ def after_stop(state: SessionState, agent: AgentName | None, moment: Moment) -> 
                 agent=agent,
             )
         ]
-    if host is None:
-        return []
+    return [] if host is None else interrupted(state, moment)
+
+
+def interrupted(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """The open host turn was stopped: its end, and the one notice of it."""
+    host = state.host_turn
+    assert host is not None
     return [
         end_of(state, "interrupted"),
         ev.NoticePosted(
@@ -298,6 +305,12 @@ def gone(
             extra = told.get(task.creator, 0)
             events += terminal(state, task, moment, "cancelled", text, extra_sent=extra)
             told[task.creator] = extra + 1
+        elif task.creator == agent:
+            # Nobody is left to read the result; an unread delegation is not begun any more.
+            events.append(ev.TaskClosed(task_id=task.task_id, outcome="cancelled"))
+            letter = state.letters.get(task.letter_id)
+            if letter is not None and letter.receipt == "queued":
+                events.append(ev.LetterDied(letter_id=task.letter_id, reason=f"sender_{reason}"))
     return events
 
 

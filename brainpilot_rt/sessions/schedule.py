@@ -19,19 +19,32 @@ def follow_ups(state: SessionState, moment: Moment) -> list[ev.Event]:
         _expired(state, moment)
         or _chains(state, moment)
         or _next_run(state, moment)
+        or _stuck(state, moment)
         or _host_turn(state)
     )
 
 
-def due_ms(state: SessionState) -> int | None:
-    """When time alone will change something: the earliest retry or expiry."""
-    times = [one.retry_at_ms for one in state.agents.values() if one.retry_at_ms is not None]
+def due_ms(state: SessionState, after_ms: int = 0) -> int | None:
+    """When time alone will change something: the earliest retry or expiry later than `after_ms`.
+
+    What was due by `after_ms` and has not happened waits for something else (capacity), not for
+    time.
+    """
+    times = [
+        one.retry_at_ms
+        for one in state.agents.values()
+        if one.retry_at_ms is not None and not one.paused and _has_mail(state, one.name)
+    ]
     times += [
         one.accepted_ms + int(one.letter.ttl_s * 1000)
         for one in state.letters.values()
         if one.letter.ttl_s is not None and one.receipt == "queued"
     ]
-    return min(times, default=None)
+    return min((time for time in times if time > after_ms), default=None)
+
+
+def _has_mail(state: SessionState, agent: AgentName) -> bool:
+    return any(one.wakes for one in state.queued_for(agent))
 
 
 def _expired(state: SessionState, moment: Moment) -> list[ev.Event]:
@@ -84,7 +97,8 @@ def runnable(state: SessionState, agent: AgentState, moment: Moment) -> bool:
         and agent.phase in (AgentPhase.IDLE, AgentPhase.ERROR)
         and not agent.paused
         and not waiting
-        and any(one.wakes for one in state.queued_for(agent.name))
+        and not any(run.agent == agent.name for run in state.interrupted.values())
+        and _has_mail(state, agent.name)
     )
 
 
@@ -113,12 +127,37 @@ def _start(state: SessionState, name: AgentName, moment: Moment) -> ev.RunStarte
     )
 
 
+def _stuck(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """Close the youngest task that nobody will ever finish, so that its creator can go on.
+
+    Agents that wait for each other's results, or for one whose letter died with its chain, would
+    wait for ever. Only looked at when nothing runs.
+    """
+    if not state.tasks or state.runs or state.interrupted:
+        return []
+    moving = {one.letter.to for one in state.letters.values() if one.wakes}
+    moving |= {one.name for one in state.agents.values() if one.kind == "external"}
+    while more := {
+        task.creator
+        for task in state.tasks.values()
+        if task.assignee in moving and task.creator not in moving
+    }:
+        moving |= more
+    stuck = [task for task in state.tasks.values() if task.assignee not in moving]
+    if not stuck:
+        return []
+    task = stuck[-1]
+    text = (
+        f"Task {task.task_id} was given up: {task.assignee} waits for a result that can not come."
+    )
+    return terminal(state, task, moment, "failed", text)
+
+
 def _host_turn(state: SessionState) -> list[ev.Event]:
     host = state.host_turn
-    if host is None or host.runs == 0 or state.tasks or state.interrupted:
+    if host is None or state.tasks or state.interrupted:
         return []
     agent = state.agents[host.agent]
-    at_work = agent.phase is AgentPhase.RUNNING or agent.retry_at_ms is not None
-    if at_work or agent.paused or any(one.wakes for one in state.queued_for(host.agent)):
+    if agent.phase is AgentPhase.RUNNING or agent.paused or _has_mail(state, agent.name):
         return []
     return [end_of(state, "failed" if host.failed else "completed")]

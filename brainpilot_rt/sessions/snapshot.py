@@ -85,11 +85,12 @@ def _agent(state: SessionState, agent: AgentState) -> AgentView:
 def working(state: SessionState) -> bool:
     """True while anything is at work or about to be, in any agent we run."""
     return bool(state.runs or state.interrupted) or any(
-        agent.retry_at_ms is not None or _has_mail(state, agent) for agent in state.agents.values()
+        has_mail(state, agent) for agent in state.agents.values()
     )
 
 
-def _has_mail(state: SessionState, agent: AgentState) -> bool:
+def has_mail(state: SessionState, agent: AgentState) -> bool:
+    """True when unread letters will make this agent run, now or after a pause."""
     able = agent.kind == "managed" and agent.phase is not AgentPhase.STOPPED and not agent.paused
     return able and any(one.wakes for one in state.queued_for(agent.name))
 
@@ -99,7 +100,7 @@ def unread(state: SessionState) -> int:
     return sum(
         sum(one.wakes for one in state.queued_for(agent.name))
         for agent in state.agents.values()
-        if _has_mail(state, agent)
+        if has_mail(state, agent)
     )
 
 

@@ -85,6 +85,7 @@ def stamp(  # noqa: PLR0913 - the stamp is what a letter is
 ) -> Letter:
     """A letter of ours, with everything a foreign hand could forge filled in by us."""
     agent = state.agents.get(to)
+    born = agent is not None and agent.phase is AgentPhase.STOPPED
     path = ((*run.path, run.agent) if run else (sender,))[-PATH_MAX:]
     return Letter.model_validate(
         {
@@ -105,7 +106,7 @@ def stamp(  # noqa: PLR0913 - the stamp is what a letter is
             "ttl_s": ttl_s,
             "attachments": attachments,
             "authority": authority,
-            "epoch": agent.epoch if agent else 1,
+            "epoch": agent.epoch + born if agent else 1,
         }
     )
 
@@ -181,12 +182,16 @@ def echo_of(
     return tuple(due)
 
 
-def starts_now(state: SessionState, name: AgentName, moment: Moment) -> bool:
-    """Would a letter to this agent start a run at once?"""
+def starts_now(
+    state: SessionState, name: AgentName, moment: Moment, *, resumed: bool = False
+) -> bool:
+    """Would a letter to this agent start a run at once? `resumed`: no pause is left by then."""
     agent = state.agents.get(name)
-    free = len(state.runs) < moment.limits.runs_concurrent_max
+    limit = moment.limits.runs_concurrent_max
+    free = limit <= 0 or len(state.runs) < limit
     idle = agent is None or agent.phase is not AgentPhase.RUNNING
-    return free and idle and not state.queued_for(name)
+    paused = agent is not None and agent.paused and not resumed
+    return free and idle and not paused and not state.queued_for(name)
 
 
 def depth(state: SessionState, name: AgentName, moment: Moment) -> None:

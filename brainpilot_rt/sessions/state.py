@@ -145,7 +145,8 @@ class HostTurn:
     answer: str = ""
     citations: tuple[Citation, ...] = ()
     unverified_citations: int = 0
-    failed: bool = False
+    failed: bool = True
+    """Until a run of its agent has completed."""
     usage: Usage = NO_USAGE
     cost_usd: Decimal | None = Decimal(0)
     letters: int = 0

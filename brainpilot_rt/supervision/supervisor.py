@@ -14,18 +14,22 @@ from brainpilot_rt.aiokit.tasks import TaskSet, finish_shielded
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import CommandRejected, Unavailable
-from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
+from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, RunId, SessionId
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions.hub import Item
-from brainpilot_rt.sessions.recovery import cut
+from brainpilot_rt.sessions.recovery import cut, resume
 from brainpilot_rt.sessions.runs import after_stop
 from brainpilot_rt.sessions.schedule import due_ms
+from brainpilot_rt.sessions.snapshot import has_mail, working
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.worker import Worker
 
 TOOL_GRACE_S = 5.0
 """Seconds running tools get to finish and commit when the daemon stops."""
+
+WAKE_AGAIN_S = 5.0
+"""Seconds until a wake that the log refused is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ class Supervisor:
         for state in self._organs.manager.resident():
             for run_id in state.runs:
                 self._spawn(state.session, run_id)
+            if state.interrupted:
+                await self._organs.manager.amend(state.session, resume)
             await self._wake(state.session)
 
     def workers(self, session: SessionId) -> list[Worker]:
@@ -73,15 +79,20 @@ class Supervisor:
         self._workers[run_id] = (worker, task)
         task.add_done_callback(lambda _done: self._workers.pop(run_id, None))
 
-    def _arm(self, session: SessionId) -> None:
-        """One timer per session at most, set to the earliest thing that time changes."""
+    def _arm(self, session: SessionId, looked_ms: int = 0) -> None:
+        """One timer per session at most, set to the earliest thing that time changes.
+
+        `looked_ms`: up to when everything that was due has been looked at.
+        """
         known = self._timers.pop(session, None)
         if known is not None:
             known[1].cancel()
-        due = due_ms(self._organs.manager.state(session))
-        if due is None:
-            return
-        delay_s = max(0.0, (due - self._clock.now_ms()) / 1000)
+        state = self._organs.manager.find(session)
+        due = None if state is None else due_ms(state, looked_ms)
+        if due is not None:
+            self._set_timer(session, due, max(0.0, (due - self._clock.now_ms()) / 1000))
+
+    def _set_timer(self, session: SessionId, due: int, delay_s: float) -> None:
         wake = partial(self._tasks.spawn, name=f"wake {session}")
         handle = asyncio.get_running_loop().call_later(
             delay_s, lambda: wake(self._wake(session)) and None
@@ -89,12 +100,18 @@ class Supervisor:
         self._timers[session] = (due, handle)
 
     async def _wake(self, session: SessionId) -> None:
+        now_ms = self._clock.now_ms()
         try:
             await self._organs.manager.dispatch(session, cmd.Wake())
-        except (CommandRejected, Unavailable) as fault:
+        except CommandRejected as fault:
             _log.warning("waking %s: %s", session, fault)
+        except Unavailable as fault:
+            _log.warning("waking %s: %s", session, fault)
+            if self._live:
+                self._set_timer(session, now_ms, WAKE_AGAIN_S)
+            return
         if self._live:
-            self._arm(session)
+            self._arm(session, now_ms)
 
     # --- stops ------------------------------------------------------------------------------
 
@@ -134,7 +151,17 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for _, task in mine:
                 group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
+        await self._end_orphans(session, {worker.run_id for worker, _ in mine}, reason)
         return len(mine)
+
+    async def _end_orphans(self, session: SessionId, ended: set[RunId], reason: str) -> None:
+        """A worker that could not record its end (the log was in trouble) leaves that to us."""
+        for run_id, run in self._organs.manager.state(session).runs.items():
+            if run_id in ended:
+                await self._organs.manager.dispatch(
+                    session,
+                    cmd.FinishRun(run_id=run_id, outcome="aborted", turns=run.turns, reason=reason),
+                )
 
     async def interrupt_tool(self, session: SessionId, call_id: str) -> bool:
         """End one running tool call; False when it is not running."""
@@ -145,18 +172,20 @@ class Supervisor:
 
     async def destroy(self, session: SessionId, agent: AgentName, by: AgentName) -> None:
         """Stop an agent's run, then the agent, for good."""
-        state = await self._organs.manager.load(session)
-        known = state.agents.get(agent)
-        if known is not None and known.phase is AgentPhase.RUNNING:
+        manager = self._organs.manager
+        known = (await manager.load(session)).agents.get(agent)
+        if agent != PRINCIPAL and known is not None and known.phase is not AgentPhase.STOPPED:
+            # The fence first: without it the end of one run would begin the next.
+            await manager.dispatch(session, cmd.Interrupt(agent=agent))
             await self._end(session, agent, "destroyed")
-        await self._organs.manager.dispatch(session, cmd.DestroyAgent(agent=agent, by=by))
+        await manager.dispatch(session, cmd.DestroyAgent(agent=agent, by=by))
 
     async def evict(self, session: SessionId) -> int:
         """Stop everything of a session and drop it from memory; how many runs were stopped."""
         manager = self._organs.manager
         state = await manager.load(session)
         stopped = len(state.runs)
-        if stopped or state.host_turn is not None:
+        if _anything_to_stop(state, None):
             await finish_shielded(self._stop(session, None, "evicted"))
         await manager.dispatch(session, cmd.Evict(agents_stopped=stopped))
         self._drop_timer(session)
@@ -184,29 +213,27 @@ class Supervisor:
                 await self._organs.manager.amend(state.session, lambda now, _moment: cut(now))
 
     async def _let_tools_finish(self) -> None:
-        """Running tools may finish and commit; model calls are cancelled at once."""
-        busy = [
-            task
-            for worker, task in self._workers.values()
-            if worker.wiring is not None and worker.wiring.runner.running
-        ]
+        """Running tools may finish and commit; model calls and questions are cancelled at once."""
+        busy = [task for worker, task in self._workers.values() if self._uses_tools(worker)]
         idle = [task for _, task in self._workers.values() if task not in busy]
         for task in idle:
             task.cancel()
         if busy:
             await asyncio.wait(busy, timeout=TOOL_GRACE_S)
 
+    def _uses_tools(self, worker: Worker) -> bool:
+        state = self._organs.manager.find(worker.session)
+        if worker.wiring is None or state is None:
+            return False
+        asked = {one.call_id for one in state.questions.values()}
+        return any(one.call_id not in asked for one in worker.wiring.runner.running)
+
 
 def _anything_to_stop(state: SessionState, agent: AgentName | None) -> bool:
     if agent is None:
-        waiting = any(
-            not one.paused and state.queued_for(one.name) for one in state.agents.values()
-        )
-        return bool(state.runs or state.host_turn or waiting or state.questions)
+        return bool(state.host_turn or state.questions or working(state))
     known = state.agents.get(agent)
-    return known is not None and (
-        known.phase is AgentPhase.RUNNING or known.retry_at_ms is not None
-    )
+    return known is not None and (known.phase is AgentPhase.RUNNING or has_mail(state, known))
 
 
 _TIMED = (

@@ -117,8 +117,17 @@ class ToolPorts:
                 duration_ms=outcome.duration_ms,
                 reason=outcome.reason,
             ),
+            *self._withdrawn(result.call_id),
         )
         self._pending = ()
+
+    def _withdrawn(self, call_id: CallId) -> list[ev.Event]:
+        """A call that ended without the answer to its question asks nobody any more."""
+        return [
+            ev.QuestionCancelled(request_id=one.request_id, reason="interrupted", agent=one.agent)
+            for one in self._organs.manager.state(self._session).questions.values()
+            if one.call_id == call_id
+        ]
 
     # --- what a tool may do ---------------------------------------------------------------
 

@@ -159,14 +159,15 @@ class RunWiring:
         agent = self.identity.agent
         if state.agents[agent].paused or not state.queued_for(agent):
             return ()
-        waiting = {one.letter.id: one.letter for one in state.queued_for(agent)}
         records = await self._organs.manager.dispatch(
             self._session, cmd.JoinLetters(run_id=self.run_id, turn=turn, preceding=preceding)
         )
         for recorded in records:
             match recorded.event:
                 case ev.LettersJoined(letter_ids=ids):
-                    letters = [waiting[one] for one in ids if one in waiting]
+                    # Also those that were accepted while this commit was on its way.
+                    known = self._state().letters
+                    letters = [known[one].letter for one in ids if one in known]
                     return (UserMessage(text=render(letters, recorded.at_ms)),)
                 case _:
                     pass

@@ -17,6 +17,7 @@ from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
 from brainpilot_rt.domain.ids import PRINCIPAL, RunId, SessionId
+from brainpilot_rt.sessions.recovery import mend
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.delivery import Retry, verdict
 from brainpilot_rt.supervision.organs import Organs
@@ -39,23 +40,33 @@ class Worker:
         self.wiring: RunWiring | None = None
         self.stop_reason = "shutdown"
         """Set before the worker is cancelled: `shutdown` records nothing."""
+        self._begun = False
 
     async def work(self) -> None:
         """Run to the outcome and record it; survives trouble with the log by beginning again."""
         pause_s = STORAGE_PAUSE_S
-        while True:
-            try:
-                await self._once()
-            except Unavailable as fault:
-                _log.warning("run %s waits for the log: %s", self.run_id, fault)
+        try:
+            while not await self._tried():
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, STORAGE_PAUSE_MAX_S)
-            except asyncio.CancelledError:
-                if self.stop_reason != "shutdown":
-                    await finish_shielded(self._record_abort())
-                raise
-            else:
-                return
+        except asyncio.CancelledError:
+            if self.stop_reason != "shutdown":
+                await finish_shielded(self._record_abort())
+            raise
+
+    async def _tried(self) -> bool:
+        """One try at the run; False when the log was in trouble."""
+        try:
+            if self._begun:
+                await self._organs.manager.amend(
+                    self.session, lambda state, _moment: mend(state, self.run_id)
+                )
+            self._begun = True
+            await self._once()
+        except Unavailable as fault:
+            _log.warning("run %s waits for the log: %s", self.run_id, fault)
+            return False
+        return True
 
     async def _once(self) -> None:
         found = self._current()
@@ -63,7 +74,13 @@ class Worker:
             return
         state, run = found
         result = await self._result(state, run)
-        await finish_shielded(self._finish(run, result))
+        try:
+            await finish_shielded(self._finish(run, result))
+        except Unavailable:
+            raise
+        except Exception as crash:  # noqa: BLE001 - as in `_result`: what ends a run may be its own text
+            _log.exception("the end of run %s can not be recorded as it is", self.run_id)
+            await finish_shielded(self._finish(run, _crashed(run, crash)))
 
     def _current(self) -> tuple[SessionState, RunState] | None:
         state = self._organs.manager.state(self.session)
@@ -94,8 +111,7 @@ class Worker:
             )
         except Exception as crash:  # noqa: BLE001 - the named boundary of a run
             _log.exception("run %s crashed", self.run_id)
-            reason = f"internal error: {type(crash).__name__}"
-            return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)
+            return _crashed(run, crash)
         if result.answer and result.message_id is None:
             return replace(result, message_id=conversation.last_text_id)
         return result
@@ -149,6 +165,11 @@ class Worker:
             await self._organs.manager.dispatch(self.session, command)
         except CommandRejected as refused:
             _log.warning("the end of run %s was refused: %s", self.run_id, refused)
+
+
+def _crashed(run: RunState, crash: Exception) -> RunResult:
+    reason = f"internal error: {type(crash).__name__}"
+    return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)
 
 
 def verified(workspace: Workspace, cited: list[Citation]) -> list[Citation]:
