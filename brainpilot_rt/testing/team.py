@@ -32,7 +32,7 @@ from brainpilot_rt.mailbox.handlers import PostPolicy
 from brainpilot_rt.mailbox.postoffice import PostOffice
 from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.audit import Audit
-from brainpilot_rt.sessions.hub import Hub
+from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.settings import AgentSettings, SessionLimits
@@ -182,7 +182,7 @@ class _Parts:
         new_id = UlidSource(clock)
         hub = Hub(clock.now_ms)
         self.liveness = Liveness(clock.now_ms)
-        hub.listen(lambda _item: self.liveness.touch())
+        hub.listen(self._on_item)
         self.manager = SessionManager(log, hub, clock=clock, new_id=new_id, limits=setup.limits)
         self.room = MailRoom(self.manager, hub, new_id=new_id)
         self.watcher = ManualWatcher()
@@ -223,6 +223,10 @@ class _Parts:
         )
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
 
+    def _on_item(self, item: Item) -> None:
+        self.liveness.touch()
+        self.liveness.changed(item.session)
+
     def _crashed(self, name: str, cause: BaseException) -> None:
         self.crashes.append((name, cause))
 
@@ -257,10 +261,12 @@ async def team(
         await boot.reconcile(parts.manager, parts.room)
         await parts.office.start()
     await parts.supervisor.start()
-    yield Team(parts.organs, parts.supervisor, parts.backend(), parts.office, parts.watcher)
-    parts.liveness.closing = True
-    await parts.supervisor.close()
-    await parts.office.stop()
-    await parts.tasks.close(5.0)
+    try:
+        yield Team(parts.organs, parts.supervisor, parts.backend(), parts.office, parts.watcher)
+    finally:
+        parts.liveness.closing = True
+        await parts.supervisor.close()
+        await parts.office.stop()
+        await parts.tasks.close(5.0)
     if parts.crashes:
         raise parts.crashes[0][1]

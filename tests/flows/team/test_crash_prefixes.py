@@ -111,10 +111,11 @@ class NotedLog(MemoryEventLog):
         title: str | None = None,
         busy: bool | None = None,
         receipt: Receipt | None = None,
+        at_ms: int | None = None,
     ) -> Awaitable[list[ev.Recorded]]:
         if session == SESSION and events:
             self.cuts = (*self.cuts, (self.cuts or (0,))[-1] + len(events))
-        return super().append(session, events, title=title, busy=busy, receipt=receipt)
+        return super().append(session, events, title=title, busy=busy, receipt=receipt, at_ms=at_ms)
 
 
 async def finished(crew: Team) -> SessionState:
