@@ -25,7 +25,11 @@ class Backend(Protocol):
 
     version: str
     instance_id: str
-    log: EventLog
+
+    @property
+    def log(self) -> EventLog:
+        """The log, for reading and for receipts that belong to no session."""
+        ...
 
     # liveness -------------------------------------------------------------------------------
     def liveness(self) -> Liveness:

@@ -22,16 +22,26 @@ _JOINED_BYTES_MAX: Final = 64 * 1024
 
 
 class Subscriber:
-    """One open stream. It is in no ring while it is served from the log."""
+    """One open stream."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self.ring: FrameRing | None = None
         """The ring it keeps alive."""
         self.place: Subscription[Frame] | None = None
-        """Its position in that ring, once it follows."""
+        """Its position in that ring. While it is served from the log: the end of the ring when it
+        was last sent something, so that a send that never ends is noticed then too."""
         self.reason = ""
         """Why it was stopped: `lag`, `closed`, `deleted`, `gone`; empty while it is not."""
+        self.parked = False
+        """Whether a send is under way, which may never end."""
         self._stop = stop
+
+    def fell_behind(self) -> None:
+        """The ring dropped what comes next at its place. While it is not parked it finds out."""
+        if self.parked:
+            self.stop("lag")
+        else:
+            self.place = None
 
     def stop(self, reason: str) -> None:
         """End the stream wherever it is; the first reason stays."""
@@ -78,9 +88,18 @@ class FrameRing:
                 return base + index + 1
         return 0 if base == 0 and key == self._first_key else None
 
-    def follow(self, subscriber: Subscriber, position: int) -> None:
-        """From here on the subscriber is served by the ring, and its lag counts."""
-        subscriber.place = self._frames.subscribe(position, on_lag=lambda: subscriber.stop("lag"))
+    def follow(self, subscriber: Subscriber, position: int) -> Subscription[Frame]:
+        """Give the subscriber a place; from here on its lag counts."""
+        place = self._frames.subscribe(position, on_lag=subscriber.fell_behind)
+        subscriber.place = place
+        return place
+
+    def stand_at_the_end(self, subscriber: Subscriber) -> Subscription[Frame]:
+        """Count the lag of a subscriber that is served from the log from here on."""
+        if subscriber.place is None:
+            return self.follow(subscriber, self.end)
+        subscriber.place.position = self.end
+        return subscriber.place
 
     def take(self, place: Subscription[Frame]) -> bytes:
         """What comes next at a place, which moves past it; empty when there is nothing."""

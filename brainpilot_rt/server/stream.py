@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Final, Literal
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from brainpilot_rt.aiokit.broadcast import Lagged
@@ -90,23 +90,22 @@ class EventStream(Response):
         self.raw_headers = HEADERS
         self._hub = hub
         self._source = source
-        self._sending = False
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the client leaves, falls behind, or the daemon stops."""
-        reason = await self._run(receive, send)
-        if reason == "gone":
+        subscriber = await self._run(receive, send)
+        if subscriber.reason == "gone":
             return
-        if not self._sending:
+        if not subscriber.parked:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         abort = scope.get("state", {}).get("abort")
         if abort is not None:
             abort()
 
-    async def _run(self, receive: Receive, send: Send) -> str:
-        """Send all there is; why it ended. To stop is to let the time limit pass."""
+    async def _run(self, receive: Receive, send: Send) -> Subscriber:
+        """Send all there is. To stop is to let the time limit pass."""
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(None)
         subscriber = self._hub.open(lambda: limit.reschedule(loop.time()))
@@ -123,24 +122,20 @@ class EventStream(Response):
                     raise
             finally:
                 watcher.cancel()
-        return subscriber.reason
+        return subscriber
 
     async def _send_all(self, send: Send, subscriber: Subscriber) -> None:
-        await self._send(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         try:
             async with aclosing(self._source(subscriber)) as chunks:
                 async for body in chunks:
-                    message = {"type": "http.response.body", "body": body, "more_body": True}
-                    await self._send(send, message)
+                    subscriber.parked = True
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                    subscriber.parked = False
         except Lagged:
             subscriber.stop("lag")
         except RuntimeFault as fault:
             _log.warning("a stream ended early: %s", fault.message)
-
-    async def _send(self, send: Send, message: Message) -> None:
-        self._sending = True
-        await send(message)
-        self._sending = False
 
 
 async def _until_gone(receive: Receive, subscriber: Subscriber) -> None:
@@ -185,13 +180,14 @@ class Streams:
         except NotFound:
             view = await self._backend.view(session)
         ring = self.hub.join(subscriber, session)
+        ring.stand_at_the_end(subscriber)
         yield sse("", state_frame(view)).data
         reset = self._void(cursor, ring.track.seq)
         key = session_key(self._log.epoch, cursor.place, cursor.part, cursor.sent)
         position = None if reset else ring.find(key)
         if position is not None:
-            ring.follow(subscriber, position)
-            while subscriber.place is not None and (data := ring.take(subscriber.place)):
+            standing = ring.follow(subscriber, position)
+            while data := ring.take(standing):
                 yield data
         else:
             track = None if reset else await self._track(ring, cursor)
@@ -203,7 +199,7 @@ class Streams:
             async with aclosing(self._replay(ring, subscriber, track, cursor.part)) as replay:
                 async for data in replay:
                     yield data
-            if subscriber.place is None:
+            if subscriber.reason:
                 return
         yield await self._state(session)
         async with aclosing(_follow(subscriber)) as live:
@@ -226,15 +222,13 @@ class Streams:
     async def _replay(
         self, ring: SessionRing, subscriber: Subscriber, track: Track, part: int
     ) -> AsyncGenerator[bytes, None]:
-        """Everything up to now from the log, then take a position in the ring.
-
-        Ends without a position when the session is gone.
-        """
+        """Everything up to now from the log, until the reader's place is the end of the ring."""
         session = ring.session
         if part:
             async with self._reads:
                 page = await self._log.read(session, after=track.seq - 1, upto=track.seq)
             for data in batches(chain.from_iterable(track.rest(one, part) for one in page)):
+                ring.stand_at_the_end(subscriber)
                 yield data
         while track.seq < ring.track.seq:
             async with self._reads:
@@ -242,14 +236,16 @@ class Streams:
                     session, after=track.seq, upto=ring.track.seq, limit=_PAGE
                 )
             if not page:
+                subscriber.stop("deleted")
                 return
             for data in batches(chain.from_iterable(map(track.event, page))):
+                ring.stand_at_the_end(subscriber)
                 yield data
                 await asyncio.sleep(0)
-        # One step: nothing may be awaited between reading what is open and following the ring.
+        # One step: nothing may be awaited between reading what is open and taking the place.
         texts = self._open_now(session)
         said = dict(ring.track.sent)
-        ring.follow(subscriber, ring.end)
+        ring.stand_at_the_end(subscriber)
         missing = (track.catch_up(session, text, said.get(text.message_id, 0)) for text in texts)
         for data in batches(chain.from_iterable(missing)):
             yield data
@@ -272,6 +268,7 @@ class Streams:
 
     async def _all(self, subscriber: Subscriber, cursor: Cursor) -> AsyncGenerator[bytes, None]:
         ring = self.hub.join_all(subscriber)
+        ring.stand_at_the_end(subscriber)
         backend, epoch = self._backend, self._log.epoch
         busy = liveness_json(backend.liveness())
         head = daemon_frame(backend.version, backend.instance_id, ring.track.pos, busy)
@@ -309,14 +306,17 @@ class Streams:
                 for frame in track.event(one, part if one.pos == cursor.place else 0)
             )
             for data in batches(frames):
+                ring.stand_at_the_end(subscriber)
                 yield data
                 await asyncio.sleep(0)
             if not page:
                 track.pos = target  # a deleted session leaves holes in `pos`
-        ring.follow(subscriber, ring.end)
+        ring.stand_at_the_end(subscriber)
 
 
 async def _follow(subscriber: Subscriber) -> AsyncGenerator[bytes, None]:
     ring, place = subscriber.ring, subscriber.place
-    while ring is not None and place is not None and await place.ready():
+    if ring is None or place is None:
+        raise Lagged(0, 0)  # it fell behind before it began
+    while await place.ready():
         yield ring.take(place)

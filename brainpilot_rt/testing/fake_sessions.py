@@ -253,4 +253,9 @@ class FakeSessions:
     def listen(self, on_item: Callable[[Recorded | Chunk], None]) -> Callable[[], None]:
         """Follow everything."""
         self._listeners.append(on_item)
-        return lambda: self._listeners.remove(on_item)
+
+        def undo() -> None:
+            if on_item in self._listeners:
+                self._listeners.remove(on_item)
+
+        return undo

@@ -1,9 +1,10 @@
 """The server over a fake backend, a reader of its streams, and a busy session to read."""
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from brainpilot_rt.domain.ids import (
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.server.app import build_app
 from brainpilot_rt.server.config import ServerConfig, hosts_of
+from brainpilot_rt.server.ports import NewSession
 from brainpilot_rt.settings import HttpSettings
 from brainpilot_rt.testing.bridge import BridgeTransport
 from brainpilot_rt.testing.fake_backend import FakeBackend
@@ -69,6 +71,11 @@ class Server:
         """Everything a stream has to say, up to its first heartbeat or its end."""
         return [seen async for seen in self.follow(path, cursor, **headers)]
 
+    async def read_into(self, seen: list[Seen], path: str, cursor: str = "") -> None:
+        """The same, into a list that keeps what came before a cancellation."""
+        async for one in self.follow(path, cursor):
+            seen.append(one)  # noqa: PERF401 - kept one by one on purpose
+
     async def follow(
         self, path: str, cursor: str = "", **headers: str
     ) -> AsyncGenerator[Seen, None]:
@@ -80,6 +87,15 @@ class Server:
                 if seen.frame.get("name") == "session_heartbeat":
                     return
                 yield seen
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop turn until it is so."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never happened")
 
 
 async def frames_in(response: httpx.Response) -> AsyncGenerator[Seen, None]:
@@ -116,9 +132,7 @@ async def serving(
     own = backend is None
     backend = backend or FakeBackend(clock, SequentialIds(), folder or Path("/nonexistent"))
     settings = HttpSettings(**http)
-    config = ServerConfig(
-        http=settings, hosts=hosts_of(PORT), token=lambda: TOKEN, clock=clock
-    )
+    config = ServerConfig(http=settings, hosts=hosts_of(PORT), token=lambda: TOKEN, clock=clock)
     app = build_app(backend, config)
     transport = BridgeTransport(app)
     headers = {"authorization": f"Bearer {TOKEN}"}
@@ -169,7 +183,7 @@ def orderly(seen: Sequence[Seen]) -> tuple[list[Any], dict[str, list[Any]]]:
 
 @dataclass
 class Script:
-    """Makes a session busy, one step at a time. Steps are numbers, so that any list of them runs."""
+    """Makes a session busy. Steps are numbers, so that any list of them runs."""
 
     backend: FakeBackend
     session: SessionId = SESSION
@@ -177,7 +191,7 @@ class Script:
 
     async def begin(self) -> None:
         """The session, and a message."""
-        await self.backend.create_session(_new(self.session))
+        await self.backend.create_session(NewSession(session=self.session, title="busy"))
         await self.backend.view(self.session)
 
     async def step(self, number: int) -> None:
@@ -268,14 +282,3 @@ class Script:
         ]
         first = number % len(some)
         return some[first : first + 1 + number % 3]
-
-
-def _new(session: SessionId) -> Any:
-    from brainpilot_rt.server.ports import NewSession
-
-    return NewSession(session=session, title="busy")
-
-
-def without_key(seen: Sequence[Seen]) -> list[Seen]:
-    """The same frames, whatever their cursors."""
-    return [replace(one, key="") for one in seen]

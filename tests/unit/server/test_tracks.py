@@ -14,20 +14,13 @@ from tests.unit.server.world import (
     lasting,
     orderly,
     serving,
+    until,
 )
 
 STREAM = f"/sse/{SESSION}"
 
 steps = st.lists(st.integers(0, 500), min_size=5, max_size=60)
-slow_enough = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-
-
-async def collect(server: Server, into: list[Seen], cursor: str = "") -> None:
-    """Read into a list, so that what came before a cancellation is kept."""
-    async for seen in server.follow(STREAM, cursor):
-        into.append(seen)
+slow_enough = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 async def play(server: Server, numbers: list[int], *, end: bool) -> Script:
@@ -73,9 +66,8 @@ async def live(server: Server, numbers: list[int]) -> list[Seen]:
     await script.begin()
     got: list[Seen] = []
     async with asyncio.TaskGroup() as group:
-        reader = group.create_task(collect(server, got))
-        while not got:
-            await asyncio.sleep(0)
+        reader = group.create_task(server.read_into(got, STREAM))
+        await until(lambda: got)
         for number in numbers:
             await script.step(number)
         await reader
@@ -103,7 +95,7 @@ async def test_a_reader_that_reconnects_at_random_ends_with_every_frame_once(
         await script.begin()
         got: list[Seen] = []
         async with asyncio.TaskGroup() as group:
-            reader = group.create_task(collect(server, got))
+            reader = group.create_task(server.read_into(got, STREAM))
             for number in numbers:
                 for _ in range(dice.choice((0, 0, 1, 5, 30))):
                     await asyncio.sleep(0)
@@ -111,7 +103,7 @@ async def test_a_reader_that_reconnects_at_random_ends_with_every_frame_once(
                     reader.cancel()
                     last = lasting(got)
                     cursor = last[-1].key if last else ""
-                    reader = group.create_task(collect(server, got, cursor))
+                    reader = group.create_task(server.read_into(got, STREAM, cursor))
                 await script.step(number)
             await script.end()
             await reader
@@ -151,9 +143,8 @@ async def test_while_the_ring_is_there_even_the_order_is_the_same(numbers: list[
         whole: list[Seen] = []
         async with asyncio.TaskGroup() as group, server.client.stream("GET", STREAM) as other:
             assert other.status_code == 200  # someone else, who keeps the ring
-            reader = group.create_task(collect(server, whole))
-            while not whole:
-                await asyncio.sleep(0)
+            reader = group.create_task(server.read_into(whole, STREAM))
+            await until(lambda: whole)
             for number in numbers:
                 await script.step(number)
             await reader
