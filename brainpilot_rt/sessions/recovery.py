@@ -42,10 +42,24 @@ def cut(state: SessionState) -> list[ev.Event]:
     return [event for run in state.runs.values() for event in _cut(run, "shutdown")]
 
 
-def mend(state: SessionState, run_id: RunId) -> list[ev.Event]:
-    """A run begins again after trouble with the log: what it left open is not done twice."""
+def mend(state: SessionState, run_id: RunId, tries: int) -> list[ev.Event]:
+    """A run begins again after trouble with the log: what it left open is not done twice.
+
+    Never empty for a run at work: it shows that the log takes commits again before a model is paid.
+    """
     run = state.runs.get(run_id)
-    return [] if run is None else [*_texts(run), *_unknown(run)]
+    if run is None:
+        return []
+    failed = ev.ModelAttemptFailed(
+        run_id=run.run_id,
+        agent=run.agent,
+        turn=run.turns,
+        attempt=tries,
+        attempts_max=tries + 1,
+        delay_ms=0,
+        reason="the log was in trouble",
+    )
+    return [*_texts(run), *_unknown(run), failed]
 
 
 def _texts(run: RunState) -> list[ev.Event]:

@@ -151,13 +151,13 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for _, task in mine:
                 group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
-        await self._end_orphans(session, {worker.run_id for worker, _ in mine}, reason)
+        await self._end_orphans(session, agent, reason)
         return len(mine)
 
-    async def _end_orphans(self, session: SessionId, ended: set[RunId], reason: str) -> None:
+    async def _end_orphans(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
         """A worker that could not record its end (the log was in trouble) leaves that to us."""
         for run_id, run in self._organs.manager.state(session).runs.items():
-            if run_id in ended:
+            if run_id not in self._workers and agent in (None, run.agent):
                 await self._organs.manager.dispatch(
                     session,
                     cmd.FinishRun(run_id=run_id, outcome="aborted", turns=run.turns, reason=reason),

@@ -40,7 +40,7 @@ class Worker:
         self.wiring: RunWiring | None = None
         self.stop_reason = "shutdown"
         """Set before the worker is cancelled: `shutdown` records nothing."""
-        self._begun = False
+        self._tries = 0
 
     async def work(self) -> None:
         """Run to the outcome and record it; survives trouble with the log by beginning again."""
@@ -57,11 +57,11 @@ class Worker:
     async def _tried(self) -> bool:
         """One try at the run; False when the log was in trouble."""
         try:
-            if self._begun:
+            if self._tries:
                 await self._organs.manager.amend(
-                    self.session, lambda state, _moment: mend(state, self.run_id)
+                    self.session, lambda state, _moment: mend(state, self.run_id, self._tries)
                 )
-            self._begun = True
+            self._tries += 1
             await self._once()
         except Unavailable as fault:
             _log.warning("run %s waits for the log: %s", self.run_id, fault)

@@ -87,6 +87,8 @@ class Team:
     backend: Backend
     office: PostOffice
     watcher: ManualWatcher
+    crashes: list[tuple[str, BaseException]]
+    """Tasks that died; a test that wants one to die clears it."""
 
     async def create(self, session: SessionId = SESSION) -> None:
         """Create a session."""
@@ -262,7 +264,14 @@ async def team(
         await parts.office.start()
     await parts.supervisor.start()
     try:
-        yield Team(parts.organs, parts.supervisor, parts.backend(), parts.office, parts.watcher)
+        yield Team(
+            parts.organs,
+            parts.supervisor,
+            parts.backend(),
+            parts.office,
+            parts.watcher,
+            parts.crashes,
+        )
     finally:
         parts.liveness.closing = True
         await parts.supervisor.close()
