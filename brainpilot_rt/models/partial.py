@@ -22,6 +22,7 @@ from brainpilot_rt.domain.messages import (
 )
 from brainpilot_rt.domain.model_calls import ReasoningDelta, StopReason, TextDelta, ToolCallDelta
 from brainpilot_rt.domain.usage import Usage
+from brainpilot_rt.models.surrogates import Halves, mended, mended_json
 
 CALLS_MAX: Final = 200
 OUTPUT_CHARS_MAX: Final = 8 * 1024 * 1024
@@ -48,6 +49,7 @@ class PartialReply:
         self._by_key: dict[Hashable, _Part] = {}
         self._new_id = new_id
         self._chars = 0
+        self._halves = Halves()
         # Ids of the session so far: a provider may count from zero again in every reply.
         self._taken = {
             call.call_id
@@ -63,6 +65,7 @@ class PartialReply:
 
     def text(self, chunk: str) -> TextDelta | None:
         """Add answer text; it continues the last part when that is text."""
+        chunk = self._halves.take(chunk)
         if not chunk:
             return None
         part = self._last("text")
@@ -71,6 +74,7 @@ class PartialReply:
 
     def reasoning(self, chunk: str) -> ReasoningDelta | None:
         """Add reasoning; it continues the last part when that is reasoning."""
+        chunk = self._halves.take(chunk)
         if not chunk:
             return None
         part = self._last("reasoning")
@@ -84,7 +88,7 @@ class PartialReply:
     def keep(self, dialect: str, data: dict[str, Any]) -> None:
         """Keep what the provider wants back unchanged, with the last reasoning part."""
         part = next((p for p in reversed(self._parts) if p.kind == "reasoning"), None)
-        (part or self._last("reasoning")).opaque[dialect] = data
+        (part or self._last("reasoning")).opaque[dialect] = mended_json(data)
 
     def call(
         self, key: Hashable, *, call_id: str, name: str, arguments: str
@@ -156,7 +160,7 @@ def reported(usage: Usage) -> Usage | None:
 
 
 def _finished(part: _Part) -> AssistantPart:
-    text = "".join(part.chunks)
+    text = mended("".join(part.chunks))
     match part.kind:
         case "text":
             return TextPart(text=text)
@@ -165,7 +169,7 @@ def _finished(part: _Part) -> AssistantPart:
         case "tool_call":
             return ToolCall(
                 call_id=part.call_id or CallId(""),
-                name=part.name or "unnamed",
+                name=mended(part.name) or "unnamed",
                 arguments=_arguments(text),
                 raw_arguments=text,
             )
@@ -179,7 +183,7 @@ def _arguments(raw: str) -> dict[str, Any] | None:
         value: object = json.loads(raw, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+    return mended_json(cast("dict[str, Any]", value)) if isinstance(value, dict) else None
 
 
 def _no_constant(name: str) -> NoReturn:

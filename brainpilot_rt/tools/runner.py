@@ -171,10 +171,10 @@ async def execute(prepared: Prepared, context: ToolContext) -> ToolOutput:
 async def finalize(
     call: ToolCall, output: ToolOutput, context: ToolContext, tokens_max: int
 ) -> ToolResult:
-    """Turn the output into the one result of the call, cut to its budget."""
-    content, path = await bounded(
-        call.name, output.content, output.full_output_path, context, tokens_max
-    )
+    """Turn the output into the one result of the call, well formed and cut to its budget."""
+    # File names can hold bytes that are no text; the log takes only what UTF-8 can write.
+    whole = output.content.encode("utf-8", "replace").decode("utf-8")
+    content, path = await bounded(call.name, whole, output.full_output_path, context, tokens_max)
     return ToolResult(
         call_id=call.call_id,
         name=call.name,
