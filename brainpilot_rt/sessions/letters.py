@@ -12,13 +12,22 @@ from brainpilot_rt.domain.ids import DAEMON, EXTERNAL, PRINCIPAL, TRACE, USER, A
 from brainpilot_rt.domain.letters import Authority, LetterKind
 from brainpilot_rt.sessions.evolve import CHAIN_STOPPED
 from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
-from brainpilot_rt.sessions.runs import held, interrupted
+from brainpilot_rt.sessions.runs import answer, held, interrupted
 from brainpilot_rt.sessions.stamps import chain_stopped, depth, recipient, stamp, starts_now, title
 from brainpilot_rt.sessions.state import OpenTask, RootUse, RunState, SessionState
 
 
 def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> list[ev.Event]:
-    """The user speaks: opens a host turn or joins the open one; resumes paused delivery."""
+    """The user speaks: opens a host turn or joins the open one; resumes paused delivery.
+
+    While this agent's question is the one that is shown, what the user types answers it
+    (BrainPilot 0.2.2).
+    """
+    asked = next(iter(state.questions.values()), None)
+    waits = asked is not None and asked.allow_free_text and not state.agents[asked.agent].paused
+    if asked is not None and waits and asked.agent == command.agent:
+        said = command.content.strip()
+        return answer(state, cmd.AnswerQuestion(request_id=asked.request_id, answer=said))
     depth(state, command.agent, moment)
     events: list[ev.Event] = recipient(state, command.agent, USER)
     agent = state.agents.get(command.agent)

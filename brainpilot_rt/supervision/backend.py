@@ -227,31 +227,25 @@ class Backend:
         message_id: str | None,
         receipt: ReceiptOf | None = None,
     ) -> Posted:
-        """Accept a user's message; an ordinary one answers the question that is open (0.2.2)."""
+        """Accept a user's message, which may be the answer to the open question."""
         self._accepting()
         to = parse_agent_name(agent) if agent else PRINCIPAL
         _check_content(content)
         state = await self._loaded(session)
         if self._memory_full():
             raise Busy("the memory budget is used up; nothing was accepted", retry_after_s=10)
-        asked = next(iter(state.questions.values()), None)
         letter_id = LetterId(self._organs.new_id())
         message = MessageId(
             parse_client_id(message_id) if message_id else f"msg_{self._organs.new_id()}"
         )
         host = HostRunId(f"host_{self._organs.new_id()}")
-        if asked is not None and asked.agent == to and asked.allow_free_text:
-            command: cmd.Command = cmd.AnswerQuestion(
-                request_id=asked.request_id, answer=content.strip()
-            )
-        else:
-            command = cmd.PostUserMessage(
-                agent=to,
-                content=content,
-                letter_id=letter_id,
-                message_id=message,
-                host_run_id=host,
-            )
+        command = cmd.PostUserMessage(
+            agent=to,
+            content=content,
+            letter_id=letter_id,
+            message_id=message,
+            host_run_id=host,
+        )
         posted: list[Posted] = []
 
         def answer(events: Sequence[Event]) -> Receipt | None:
