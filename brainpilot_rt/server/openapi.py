@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from brainpilot_rt.server.resources import Row
 
 _PARAMETER: Final = re.compile(r"{(\w+)}")
+_WORD: Final = re.compile(r"\w+")
 _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final = {
     "type": "object",
@@ -57,7 +58,7 @@ def _operation(row: Row) -> dict[str, Any]:
         key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}}
         parameters.append(key)
     operation: dict[str, Any] = {
-        "operationId": row.handler.__qualname__.replace("Routes.", "_").lower(),
+        "operationId": "_".join([row.method.lower(), *_WORD.findall(row.path)]),
         "summary": row.summary,
         "responses": {str(status): _response(row, status) for status in row.answers},
     }

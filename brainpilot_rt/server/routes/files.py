@@ -23,6 +23,7 @@ from brainpilot_rt.server.bodies import Body, decode_base64, parse, parse_object
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.problems import problem
 from brainpilot_rt.server.routes.sessions import session_of
 from brainpilot_rt.workspace.files import RawFile, Workspace
 
@@ -81,7 +82,9 @@ class FileRoutes:
         if part is None or request.method == "HEAD":
             os.close(raw.fd)
         if part is None:
-            return Response(status_code=416, headers={"content-range": f"bytes */{raw.size}"})
+            extra = {"content-range": f"bytes */{raw.size}"}
+            where, message = request.scope["path"], "there is no such part of the file"
+            return problem(where, request.headers, 416, "no_such_part", message, extra=extra)
         start, end = part
         if asked is not None:
             headers["content-range"] = f"bytes {start}-{end - 1}/{raw.size}"

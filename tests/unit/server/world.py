@@ -66,6 +66,7 @@ class Server:
     app: Starlette
     backend: FakeBackend
     client: httpx.AsyncClient
+    transport: BridgeTransport
 
     async def read(self, path: str, cursor: str = "", **headers: str) -> list[Seen]:
         """Everything a stream has to say, up to its first heartbeat or its end."""
@@ -125,21 +126,24 @@ def parse_block(block: bytes) -> Seen | None:
 
 @asynccontextmanager
 async def serving(
-    backend: FakeBackend | None = None, folder: Path | None = None, **http: Any
+    backend: FakeBackend | None = None,
+    folder: Path | None = None,
+    token: Callable[[], str] = lambda: TOKEN,
+    **http: Any,
 ) -> AsyncGenerator[Server]:
     """Build, serve, and take everything down."""
     clock = ManualClock()
     own = backend is None
     backend = backend or FakeBackend(clock, SequentialIds(), folder or Path("/nonexistent"))
     settings = HttpSettings(**http)
-    config = ServerConfig(http=settings, hosts=hosts_of(PORT), token=lambda: TOKEN, clock=clock)
+    config = ServerConfig(http=settings, hosts=hosts_of(PORT), token=token, clock=clock)
     app = build_app(backend, config)
     transport = BridgeTransport(app)
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(
         transport=transport, base_url=f"http://127.0.0.1:{PORT}", headers=headers
     ) as client:
-        yield Server(app, backend, client)
+        yield Server(app, backend, client, transport)
         app.state.streams.close()
     if own:
         await backend.log.close()

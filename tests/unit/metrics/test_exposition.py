@@ -1,0 +1,101 @@
+"""Numbers: counted from events, shown as Prometheus to whoever names it."""
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+import pytest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId
+from brainpilot_rt.domain.messages import AssistantMessage
+from brainpilot_rt.domain.model_calls import ModelRef, StopReason
+from brainpilot_rt.domain.usage import Usage
+from brainpilot_rt.metrics.counters import Counters
+from brainpilot_rt.metrics.exposition import negotiate, render
+from brainpilot_rt.metrics.process import rss_bytes
+
+A = AgentName("a-secret-name")
+R = RunId("run_1")
+SCRAPER = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", "json"),
+        ("*/*", "json"),
+        ("application/json", "json"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "json"),
+        ("text/plain;q=0.3, application/json;q=0.9", "json"),
+        ("text/plain;q=0", "json"),
+        ("text/plain;q=x", "json"),
+        ("text/plain", "text"),
+        ("text/plain, */*;q=0.1", "text"),
+        ("TEXT/PLAIN;version=0.0.4", "text"),
+        ("application/openmetrics-text", "openmetrics"),
+        (SCRAPER, "openmetrics"),
+    ],
+)
+def test_prometheus_is_served_to_whoever_names_it(accept: str, form: str):
+    assert negotiate(accept) == form
+
+
+def counted() -> Counters:
+    counters = Counters()
+    replied = ev.ModelReplied(
+        run_id=R,
+        agent=A,
+        turn=0,
+        message=AssistantMessage(parts=()),
+        stop_reason=StopReason.END,
+        usage=Usage(input=10, output=4),
+        model=ModelRef(provider="p", model="m"),
+        cost_usd=Decimal("0.25"),
+        duration_ms=1,
+    )
+    tool = ev.ToolFinished(
+        run_id=R, agent=A, call_id=CallId("c"), name="read", content="", status="failed"
+    )
+    done = ev.RunFinished(run_id=R, agent=A, outcome="completed", letter_ids=(), turns=1)
+    refused = ev.LetterRefused(agent=A, file="f", reason="why")
+    for seq, event in enumerate((replied, replied, tool, done, refused), 1):
+        counters.fold(ev.Recorded(SessionId("a-secret-session"), seq, seq, 0, event))
+    counters.refuse("host")
+    return counters
+
+
+@pytest.mark.parametrize("form", ["text", "openmetrics"])
+def test_what_was_counted_is_shown_under_bounded_labels(form: str):
+    body, kind = render(
+        counted(), {"agents_running": 2}, {"model": 1}, "text" if form == "text" else "openmetrics"
+    )
+    text = body.decode()
+    parse: Callable[[str], Iterable[Metric]] = text_string_to_metric_families
+    if form == "openmetrics":
+        parse = openmetrics_parser.text_string_to_metric_families
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+    assert found["brainpilot_rt_events_total",] == 5
+    assert found["brainpilot_rt_cost_usd_total",] == 0.5
+    assert found["brainpilot_rt_tokens_total", "input"] == 20
+    assert found["brainpilot_rt_runs_total", "completed"] == 1
+    assert found["brainpilot_rt_tool_calls_total", "failed"] == 1
+    assert found["brainpilot_rt_letters_undelivered_total", "refused"] == 1
+    assert found["brainpilot_rt_http_refused_total", "host"] == 1
+    assert found["brainpilot_rt_agents_running",] == 2
+    assert found["brainpilot_rt_leases", "model"] == 1
+    assert "secret" not in text
+    assert kind.startswith("text/plain" if form == "text" else "application/openmetrics-text")
+
+
+def test_memory_is_what_the_process_has_now():
+    assert 5_000_000 < rss_bytes() < 10_000_000_000

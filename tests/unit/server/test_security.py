@@ -1,0 +1,323 @@
+"""Nobody gets in: every route of the table against every kind of caller."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from typing_extensions import override
+
+from brainpilot_rt.server.config import hosts_of
+from brainpilot_rt.server.resources import Row
+from brainpilot_rt.server.security import check_host, is_clean, split_capability, tokens_in
+from tests.unit.server.world import PORT, SESSION, TOKEN, Script, Server, serving
+
+OPEN = {"/", "/web/app.js", "/health", "/healthz", "/readyz", "/metrics", "/version"} | {
+    "/openapi.json"
+}
+HOSTS = hosts_of(PORT)
+
+
+def rows(app: Starlette) -> list[Row]:
+    found: list[Row] = app.state.rows
+    return found
+
+
+def concrete(path: str) -> str:
+    """A path of the table with something in its places."""
+    return re.sub(r"{call}", "call_1", re.sub(r"{id}", SESSION, path)).replace("{name}", "app.js")
+
+
+def requests(app: Starlette) -> list[tuple[str, str]]:
+    """Every route, also as HEAD and OPTIONS, and some that do not exist."""
+    real = [(row.method, concrete(row.path)) for row in rows(app)]
+    more = [(method, path) for method in ("HEAD", "OPTIONS", "PATCH") for _, path in real]
+    return [*real, *more, ("GET", "/nothing"), ("POST", "/c"), ("GET", "/v1/models")]
+
+
+async def ask(
+    server: Server, method: str, path: str, headers: dict[str, str], **more: Any
+) -> httpx.Response:
+    """Send exactly these headers; of a stream only its beginning is awaited."""
+    host = {} if any(name == "host" for name in headers) else {"host": f"127.0.0.1:{PORT}"}
+    async with (
+        httpx.AsyncClient(
+            transport=Kept(server.transport), base_url=f"http://127.0.0.1:{PORT}"
+        ) as client,
+        client.stream(method, path, headers=host | headers, **more) as response,
+    ):
+        if "event-stream" not in response.headers.get("content-type", ""):
+            await response.aread()
+        return response
+
+
+class Kept(httpx.AsyncBaseTransport):
+    """A transport that outlives the client that uses it."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._inner.handle_async_request(request)
+
+
+async def test_every_route_without_a_token_answers_the_same_nothing():
+    async with serving() as server:
+        await Script(server.backend).begin()
+        answers: set[tuple[int, str, str]] = set()
+        for method, path in requests(server.app):
+            answer = await ask(server, method, path, {})
+            if path in OPEN and method in {"GET", "HEAD"}:
+                assert answer.status_code == 200, path
+                continue
+            assert answer.headers["www-authenticate"] == "Bearer"
+            answers.add((answer.status_code, answer.text, answer.headers["content-type"]))
+        assert len(answers) == 1
+        assert {status for status, _, _ in answers} == {401}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {TOKEN}x"},
+        {"authorization": f"Bearer {TOKEN[:-1]}"},
+        {"authorization": "Bearer"},
+        {"authorization": f"Basic {TOKEN}"},
+        {"authorization": TOKEN},
+        {"x-api-key": TOKEN},
+        {"cookie": f"token={TOKEN}"},
+    ],
+)
+async def test_a_token_that_is_wrong_or_in_the_wrong_place_is_none(headers: dict[str, str]):
+    async with serving() as server:
+        await Script(server.backend).begin()
+        for method, path in requests(server.app):
+            if path in OPEN and method in {"GET", "HEAD"}:
+                continue
+            expected = 404 if path.startswith("/v1/") and "x-api-key" in headers else 401
+            assert (await ask(server, method, path, headers)).status_code == expected, path
+
+
+HOSTILE_HOSTS = [
+    "evil.com",
+    f"evil.com:{PORT}",
+    f"127.0.0.1.evil.com:{PORT}",
+    f"localhost.:{PORT}",
+    f"LOCALHOST:{PORT}",
+    f"127.1:{PORT}",
+    f"0.0.0.0:{PORT}",
+    f"[::]:{PORT}",
+    f"x.local:{PORT}",
+    f"user@127.0.0.1:{PORT}",
+    "127.0.0.1",
+    f"127.0.0.1:{PORT + 1}",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", HOSTILE_HOSTS)
+async def test_a_foreign_host_is_served_nothing_not_even_open_routes(host: str):
+    async with serving() as server:
+        for method, path in requests(server.app):
+            answer = await ask(
+                server, method, path, {"host": host, "authorization": f"Bearer {TOKEN}"}
+            )
+            assert answer.status_code == 421, path
+
+
+@pytest.mark.parametrize("host", sorted(HOSTS))
+def test_our_own_hosts_are_served(host: str):
+    assert check_host([(b"host", host.encode())], HOSTS) is None
+
+
+def test_two_hosts_or_none_are_refused():
+    one = (b"host", f"127.0.0.1:{PORT}".encode())
+    assert check_host([one, one], HOSTS) is not None
+    assert check_host([], HOSTS) is not None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.com"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": f"https://127.0.0.1:{PORT}"},
+        {"origin": "http://127.0.0.1"},
+        {"origin": f"http://127.0.0.1:{PORT + 1}"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": f"http://127.0.0.1:{PORT}", "sec-fetch-site": "cross-site"},
+    ],
+)
+async def test_a_foreign_page_may_not_ask_whatever_it_holds(headers: dict[str, str]):
+    async with serving() as server:
+        await Script(server.backend).begin()
+        before = server.backend.log.head_pos
+        for method, path in requests(server.app):
+            for token in ({}, {"authorization": f"Bearer {TOKEN}"}):
+                answer = await ask(server, method, path, headers | token)
+                assert answer.status_code == 403, path
+        assert server.backend.log.head_pos == before
+
+
+async def test_our_own_page_may_ask():
+    async with serving() as server:
+        headers = {
+            "origin": f"http://localhost:{PORT}",
+            "sec-fetch-site": "same-origin",
+            "authorization": f"Bearer {TOKEN}",
+        }
+        assert (await ask(server, "GET", "/sessions", headers)).status_code == 200
+
+
+async def test_no_answer_ever_speaks_of_cors():
+    async with serving() as server:
+        await Script(server.backend).begin()
+        for method, path in requests(server.app):
+            answer = await ask(
+                server,
+                method,
+                path,
+                {
+                    "authorization": f"Bearer {TOKEN}",
+                    "origin": f"http://127.0.0.1:{PORT}",
+                    "access-control-request-method": "POST",
+                    "access-control-request-private-network": "true",
+                },
+            )
+            assert not [name for name in answer.headers if name.startswith("access-control")]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_capability_path_opens_every_route_and_leaves_no_trace():
+    async with serving() as server:
+        await Script(server.backend).begin()
+        for row in rows(server.app):
+            path = concrete(row.path)
+            assert (await ask(server, row.method, f"/c/wrong{path}", {})).status_code == 401
+            answer = await ask(server, row.method, f"/c/{TOKEN}{path}", {})
+            assert answer.status_code not in {401, 403, 421}, path
+            assert answer.headers["cache-control"] == "no-store"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            if "event-stream" not in answer.headers.get("content-type", ""):
+                assert TOKEN not in answer.text
+        assert (await ask(server, "GET", f"/c/{TOKEN}", {})).status_code == 200
+
+
+async def test_a_token_in_the_query_opens_streams_and_nothing_else():
+    async with serving() as server:
+        await Script(server.backend).begin()
+        for row in rows(server.app):
+            path = f"{concrete(row.path)}?token={TOKEN}"
+            answer = await ask(server, row.method, path, {})
+            if row.stream:
+                assert answer.status_code == 200
+            elif row.open:
+                assert answer.status_code == 400
+                assert answer.json()["code"] == "token_in_query"
+            else:
+                assert answer.status_code == 401
+            with_header = await ask(server, row.method, path, {"authorization": f"Bearer {TOKEN}"})
+            assert (with_header.status_code == 400) is not row.stream
+
+
+async def test_the_token_is_the_one_of_the_moment():
+    secret = ["first"]
+    async with serving(token=lambda: secret[0]) as server:
+        first = {"authorization": "Bearer first"}
+        assert (await ask(server, "GET", "/sessions", first)).status_code == 200
+        secret[0] = "second"
+        assert (await ask(server, "GET", "/sessions", first)).status_code == 401
+        secret[0] = ""
+        empty = {"authorization": "Bearer "}
+        assert (await ask(server, "GET", "/sessions", empty)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sessions/..%2f..%2fetc",
+        "/sessions/x%2F..%2F../files?path=log.db",
+        "/sessions/x%5c../files",
+        "/sessions/x%00/files",
+        "/sessions/%ff/state",
+        "/sessions/%C3%28/state",
+        "/sessions/.../state",
+        "/sessions/_daemon/state",
+        "/sessions/A/state",
+        "/sessions/" + "a" * 64 + "/state",
+        "/sessions/x%20/state",
+        "/sse/%2e%2e",
+        "/sessions/%E2%80%AE/history",
+    ],
+)
+async def test_an_id_that_is_a_path_or_garbage_is_refused_in_json(path: str):
+    async with serving() as server:
+        answer = await server.client.get(path)
+        assert answer.status_code in {400, 404}
+        assert answer.json()["code"] in {"bad_path", "bad_request", "no_such_route", "not_found"}
+
+
+async def test_sizes_are_checked_before_anything_else():
+    async with serving(upload_bytes_max=1000, body_bytes_max=1024) as server:
+        long = await ask(server, "GET", "/" + "a" * 9000, {})
+        many = await ask(server, "GET", "/health", {f"x-{n}": "1" for n in range(120)})
+        large = await ask(server, "GET", "/health", {"x-large": "x" * 40_000})
+        length = await ask(server, "POST", "/sessions", {"content-length": "99999999"})
+        odd = await ask(server, "POST", "/sessions", {"content-length": "-1"})
+        codes = [one.status_code for one in (long, many, large, length, odd)]
+        assert codes == [414, 431, 431, 413, 400]
+
+
+async def test_refusals_are_counted_by_reason():
+    async with serving() as server:
+        await ask(server, "GET", "/sessions", {})
+        await ask(server, "GET", "/sessions", {"host": "evil.com"})
+        text = (await ask(server, "GET", "/metrics", {"accept": "text/plain"})).text
+        assert 'brainpilot_rt_http_refused_total{reason="token"} 1.0' in text
+        assert 'brainpilot_rt_http_refused_total{reason="host"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("sent", "echoed"),
+    [("abc-1.2_3", "abc-1.2_3"), ("a b", None), ("x" * 200, None), ("<script>", None)],
+)
+async def test_a_request_id_comes_back_if_it_is_clean(sent: str, echoed: str | None):
+    async with serving() as server:
+        answer = await server.client.get("/health", headers={"x-request-id": sent})
+        assert answer.headers.get("x-request-id") == echoed
+
+
+def test_a_capability_is_split_off_and_nothing_else():
+    assert split_capability("/c/tok/sessions/x") == ("tok", "/sessions/x")
+    assert split_capability("/c/tok") == ("tok", "/")
+    assert split_capability("/c//sessions") == ("", "/sessions")
+    assert split_capability("/sessions/c/x") == (None, "/sessions/c/x")
+
+
+def test_tokens_in_a_query_are_found_however_they_are_written():
+    assert tokens_in(b"a=1&Token=x&token=y&%74oken=z") == ["x", "y", "z"]
+    assert tokens_in(b"") == []
+
+
+@pytest.mark.parametrize("raw", [b"/a%2Fb", b"/a%5Cb", b"/a%00", b"/%ff", b"/\xff"])
+def test_a_path_with_hidden_separators_or_broken_text_is_not_clean(raw: bytes):
+    assert not is_clean(raw)
+    assert is_clean("/sessions/ü".encode())
+
+
+async def test_the_page_runs_no_script_but_its_own():
+    async with serving() as server:
+        page = await ask(server, "GET", "/", {})
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert not re.search(r"<script(?![^>]*src=)|\son\w+=|style=|https?://", page.text)
+        script = (await ask(server, "GET", "/web/app.js", {})).text
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|eval\(|https?://", script)
+        assert (await ask(server, "GET", "/web/nothing.js", {})).status_code == 404
+        assert (await ask(server, "GET", "/web/..%2fapp.py", {})).status_code in {400, 401}
