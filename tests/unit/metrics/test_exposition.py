@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from prometheus_client.core import Metric
@@ -78,7 +79,8 @@ def test_what_was_counted_is_shown_under_bounded_labels(form: str):
     text = body.decode()
     parse: Callable[[str], Iterable[Metric]] = text_string_to_metric_families
     if form == "openmetrics":
-        parse = openmetrics_parser.text_string_to_metric_families
+        untyped: Any = openmetrics_parser
+        parse = untyped.text_string_to_metric_families
     found = {
         (sample.name, *sample.labels.values()): sample.value
         for family in parse(text)
