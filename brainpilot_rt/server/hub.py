@@ -10,7 +10,7 @@ can see after at most 10 s.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from brainpilot_rt.domain.errors import Busy, NotFound, Unavailable
 from brainpilot_rt.domain.events import Chunk, Recorded, SessionDeleted, TextStarted
@@ -49,6 +49,42 @@ class AllRing(FrameRing):
         self.track = AllTrack(epoch, pos)
 
 
+class Beat(Protocol):
+    """What a heart does."""
+
+    def __call__(self, *, comment: bool) -> None:
+        """Once per tick; `comment`: the time of the comments has come too."""
+        ...
+
+
+class Heart:
+    """A timer while there are streams. Half the longest silence is a tick."""
+
+    def __init__(self, http: HttpSettings, beat: Beat) -> None:
+        self._tick_s = http.state_heartbeat_s / 2
+        self._comment_ticks = max(1, int(http.heartbeat_s / self._tick_s))
+        self._beat = beat
+        self._ticks = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Beat from now on, if it does not yet."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+
+    def stop(self) -> None:
+        """Beat no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.start()
+        self._ticks += 1
+        self._beat(comment=self._ticks % self._comment_ticks == 0)
+
+
 class Hub:
     """All rings of the BrainPilot wire."""
 
@@ -56,14 +92,11 @@ class Hub:
         self._backend = backend
         self._ring_bytes_max = http.lag_bytes_max
         self._streams_max = http.streams_max
-        self._tick_s = http.state_heartbeat_s / 2
-        self._comment_ticks = max(1, int(http.heartbeat_s / self._tick_s))
         self._rings: dict[SessionId, SessionRing] = {}
         self._all: AllRing | None = None
         self._streams: set[Subscriber] = set()
         self._changed: set[SessionId] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._ticks = 0
+        self._heart = Heart(http, self._beat_all)
         self._closed = False
         self.lagged = 0
         """Streams that were disconnected because they were too slow."""
@@ -93,8 +126,7 @@ class Hub:
         self.admit()
         subscriber = Subscriber(stop)
         self._streams.add(subscriber)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+        self._heart.start()
         return subscriber
 
     def join(self, subscriber: Subscriber, session: SessionId) -> SessionRing:
@@ -131,9 +163,8 @@ class Hub:
             self._drop_if_idle(ring)
         elif ring is not None and not ring.subscribers:
             self._all = None
-        if not self._streams and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if not self._streams:
+            self._heart.stop()
 
     def close(self) -> None:
         """End every stream and admit no other."""
@@ -199,10 +230,7 @@ class Hub:
                 continue  # it left memory meanwhile, which was an event of its own
             ring.push(sse("", state_frame(view)))
 
-    def _tick(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
-        self._ticks += 1
-        comment = self._ticks % self._comment_ticks == 0
+    def _beat_all(self, *, comment: bool) -> None:
         for ring in list(self._rings.values()):
             self._beat(ring, ring.session, ring.track.seq, comment=comment)
         if self._all is not None:
