@@ -114,6 +114,7 @@ class Team:
         self, met: Callable[[SessionState], object], session: SessionId = SESSION
     ) -> SessionState:
         """Wait until the committed state is as wanted; `TimeoutError` when it never will be."""
+        await self.organs.manager.load(session)
         changed = asyncio.Event()
         undo = self.organs.hub.listen(lambda _item: changed.set())
         try:

@@ -137,11 +137,18 @@ async def test_a_crash_after_any_commit_loses_and_doubles_nothing(tmp_path: Path
     posted = next(n for n, one in enumerate(history, 1) if isinstance(one.event, ev.RunStarted))
     for cut in first.cuts:
         if cut >= posted:
-            await _resume(history[:cut], tmp_path, cut)
+            again, cuts = await _resume(history[:cut], tmp_path, cut)
+            # Crash once more, somewhere in what the second life added.
+            later = [place for place in cuts if place > cut]
+            if later:
+                place = later[cut % len(later)]
+                await _resume(again[:place], tmp_path, place)
 
 
-async def _resume(prefix: list[ev.Recorded], root: Path, cut: int) -> None:
-    log = MemoryEventLog(clock=LoopClock())
+async def _resume(
+    prefix: list[ev.Recorded], root: Path, cut: int
+) -> tuple[list[ev.Recorded], tuple[int, ...]]:
+    log = NotedLog(clock=LoopClock())
     await log.append(SESSION, [one.event for one in prefix], title="t", busy=True)
     deeds = Deeds()
     async with team(log, Play().stream, root, Setup(tools=deeds.tools())) as crew:
@@ -155,6 +162,7 @@ async def _resume(prefix: list[ev.Recorded], root: Path, cut: int) -> None:
     _nothing_stayed_open(history)
     _no_irreversible_deed_was_done_twice(prefix, deeds)
     _no_reply_was_asked_for_again(history)
+    return history, log.cuts
 
 
 async def outcome(crew: Team) -> tuple[str, str]:
