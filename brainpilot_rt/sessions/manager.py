@@ -165,13 +165,22 @@ class SessionManager:
         return await finish_shielded(self._append(slot, list(events), self.moment(), None))
 
     async def amend(
-        self, session: SessionId, change: Callable[[SessionState, Moment], list[Event]]
+        self,
+        session: SessionId,
+        change: Callable[[SessionState, Moment], list[Event]],
+        *,
+        follow: bool = True,
     ) -> list[Recorded]:
-        """Append what a pure function makes of the pending state (recovery, the end of a stop)."""
+        """Append what a pure function makes of the pending state (recovery, the end of a stop).
+
+        `follow` False: and nothing else, as long as there are no workers.
+        """
         slot = await self._slot(session)
         moment = self.moment()
         events = change(slot.pending, moment)
-        return await finish_shielded(self._append(slot, events, moment, None))
+        if not events:
+            return []
+        return await finish_shielded(self._append(slot, events, moment, None, follow=follow))
 
     def forget(self, session: SessionId) -> None:
         """Drop a session from memory; its log stays. Not while something is in flight."""
@@ -192,10 +201,16 @@ class SessionManager:
     # --- the way of every change ----------------------------------------------------------
 
     def _append(
-        self, slot: _Slot, events: list[Event], moment: Moment, receipt: Receipt | None
+        self,
+        slot: _Slot,
+        events: list[Event],
+        moment: Moment,
+        receipt: Receipt | None,
+        *,
+        follow: bool = True,
     ) -> Awaitable[list[Recorded]]:
         session = slot.pending.session
-        batch, states = self._complete(slot.pending, events, moment)
+        batch, states = self._complete(slot.pending, events, moment, follow=follow)
         if not batch and receipt is None:
             return _nothing()
         after = states[-1] if states else slot.pending
@@ -223,12 +238,12 @@ class SessionManager:
             self._append(slot, follow_ups(slot.pending, self.moment()), self.moment(), None)
 
     def _complete(
-        self, state: SessionState, events: list[Event], moment: Moment
+        self, state: SessionState, events: list[Event], moment: Moment, *, follow: bool
     ) -> tuple[list[Event], list[SessionState]]:
         """All events of one commit, what follows by itself included, and the state after each."""
         batch: list[Event] = []
         states: list[SessionState] = []
-        more = events or (follow_ups(state, moment) if state.exists else [])
+        more = events or (follow_ups(state, moment) if follow and state.exists else [])
         while more:
             for event in more:
                 whole = _with_start(state, event)
@@ -238,7 +253,7 @@ class SessionManager:
                 states.append(state)
             if len(batch) > FOLLOW_UPS_MAX:
                 raise RuntimeError(f"follow-ups of {state.session} do not end: {more[0].type}")
-            more = follow_ups(state, moment)
+            more = follow_ups(state, moment) if follow else []
         return batch, states
 
     def _committed(self, batch: Sequence[Recorded]) -> None:

@@ -104,7 +104,7 @@ def runnable(state: SessionState, agent: AgentState, moment: Moment) -> bool:
 
 def _next_run(state: SessionState, moment: Moment) -> list[ev.Event]:
     limit = moment.limits.runs_concurrent_max
-    if limit > 0 and len(state.runs) >= limit:
+    if limit > 0 and len(state.runs) + len(state.interrupted) >= limit:
         return []
     for agent in state.agents.values():
         if runnable(state, agent, moment):

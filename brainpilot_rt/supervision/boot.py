@@ -34,7 +34,7 @@ async def repair_sessions(
         counts["busy"] += 1
         try:
             await manager.load(row.session)
-            for recorded in await manager.amend(row.session, repair):
+            for recorded in await manager.amend(row.session, repair, follow=False):
                 counts[recorded.event.type] += 1
         except RuntimeFault as fault:
             # One session that can not be read must not keep the others from working.

@@ -210,7 +210,9 @@ class Supervisor:
                 group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
         for state in self._organs.manager.resident():
             if state.runs:
-                await self._organs.manager.amend(state.session, lambda now, _moment: cut(now))
+                await self._organs.manager.amend(
+                    state.session, lambda now, _moment: cut(now), follow=False
+                )
 
     async def _let_tools_finish(self) -> None:
         """Running tools may finish and commit; model calls and questions are cancelled at once."""
