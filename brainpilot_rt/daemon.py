@@ -254,7 +254,7 @@ async def _organs(
         ),
         stream=dispatcher.stream,
         model_of=partial(template.model_of, dispatcher),
-        tools=await toolbox(settings, template),
+        tools=await toolbox(settings, template, ground.liveness),
         search=retrieval.search_fresh,
         workspace=worktrees.of,
         profile=lambda _role: profile,

@@ -97,6 +97,7 @@ def _held_by(state: SessionState) -> Counter[str]:
     """The leases that are rows of a session's state."""
     counts = Counter[str](
         run=len(state.runs),
+        tool_call=sum(call.started for run in state.runs.values() for call in run.calls.values()),
         unread_mail=unread(state),
         question=len(state.questions),
         timer=int(due_ms(state) is not None),

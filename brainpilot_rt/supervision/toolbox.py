@@ -1,13 +1,16 @@
 """The tools there are, built once from the settings; which of them an agent gets is governance."""
 
 import hashlib
+from dataclasses import replace
 
 from brainpilot_rt.settings import Settings
+from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.template import Template
 from brainpilot_rt.tools import sandbox
+from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.finding import finding_tools
-from brainpilot_rt.tools.registry import Registry
+from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput
 from brainpilot_rt.tools.retrieving import search_tool
 from brainpilot_rt.tools.shell import ShellPolicy, shell_tool
 from brainpilot_rt.tools.skills import skill_tool
@@ -15,7 +18,7 @@ from brainpilot_rt.tools.team import team_tools
 from brainpilot_rt.tools.tracing import graph_tools
 
 
-async def toolbox(settings: Settings, template: Template) -> Registry:
+async def toolbox(settings: Settings, template: Template, liveness: Liveness) -> Registry:
     """Every tool there is; which of them an agent is offered is decided per role."""
     path = settings.environment.get("PATH", "")
     policy = ShellPolicy(
@@ -32,9 +35,19 @@ async def toolbox(settings: Settings, template: Template) -> Registry:
             *graph_tools(),
             search_tool(),
             skill_tool(template.skill_libraries),
-            *([shell] if shell else []),
+            *([_leased(shell, liveness)] if shell else []),
         ]
     )
+
+
+def _leased(shell: Tool, liveness: Liveness) -> Tool:
+    """The shell, keeping the daemon alive for as long as a command of it runs."""
+
+    async def run(context: ToolContext, wanted: Arguments) -> ToolOutput:
+        with liveness.hold("child_process"):
+            return await shell.run(context, wanted)
+
+    return replace(shell, run=run)
 
 
 def marker(settings: Settings) -> str:
