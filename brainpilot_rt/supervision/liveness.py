@@ -19,7 +19,7 @@ from brainpilot_rt.sessions.schedule import due_ms
 from brainpilot_rt.sessions.snapshot import unread
 from brainpilot_rt.sessions.state import SessionState
 
-LeaseKind: TypeAlias = Literal["model_call", "tool_call", "child_process", "request"]
+LeaseKind: TypeAlias = Literal["model_call", "child_process"]
 
 
 @dataclass(frozen=True, slots=True)
