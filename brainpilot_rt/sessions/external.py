@@ -108,8 +108,11 @@ def _external_answer(state: SessionState, command: cmd.ReceiveLetter) -> OpenTas
 def report(state: SessionState, command: cmd.ReportLetter) -> list[ev.Event]:
     """What an external agent did with a letter; each step is recorded once."""
     known = state.letters.get(command.letter_id)
+    holder = state.agents.get(command.agent)
     if known is None or known.letter.to != command.agent:
         return []
+    if holder is None or holder.kind != "external":
+        return []  # what a managed agent reads is decided by its runs
     if command.receipt == "placed":
         return [] if known.placed else [ev.LetterPlaced(letter_id=command.letter_id)]
     if command.receipt == "claimed":

@@ -28,9 +28,10 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
     if asked is not None and waits and asked.agent == command.agent:
         said = command.content.strip()
         return answer(state, cmd.AnswerQuestion(request_id=asked.request_id, answer=said))
-    depth(state, command.agent, moment)
-    events: list[ev.Event] = recipient(state, command.agent, USER)
     agent = state.agents.get(command.agent)
+    if agent is None or not agent.paused:  # a full mailbox must not keep a pause for ever
+        depth(state, command.agent, moment)
+    events: list[ev.Event] = recipient(state, command.agent, USER)
     if agent is not None and agent.kind == "external":
         raise Conflict(f"{command.agent!r} is an external agent; write to a managed one")
     host = state.host_turn

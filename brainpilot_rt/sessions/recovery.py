@@ -27,14 +27,32 @@ def repair(state: SessionState, moment: Moment) -> list[ev.Event]:
     """Events that leave no text, call or run of a dead process open."""
     events: list[ev.Event] = []
     for run in state.runs.values():
-        stuck = run.attempt >= moment.limits.attempts_max and run.turns == run.first_turn
+        stuck = run.attempt >= moment.limits.attempts_max and not _moved(state, run)
         events += _buried(state, run, moment) if stuck else _cut(run, "crash")
     return events
 
 
 def resume(state: SessionState, moment: Moment) -> list[ev.Event]:
     """A successor for every run that was cut; asked when workers start, so it counts as a try."""
-    return [_successor(run, moment) for run in state.interrupted.values()]
+    return [
+        ev.RunStarted(
+            run_id=RunId("run_" + moment.new_id()),
+            agent=run.agent,
+            letter_ids=run.letter_ids,
+            root_id=run.root_id,
+            host_run_id=run.host_run_id,
+            attempt=1 if _moved(state, run) else run.attempt + 1,
+            resumes=run.run_id,
+            first_turn=run.turns,
+        )
+        for run in state.interrupted.values()
+    ]
+
+
+def _moved(state: SessionState, run: RunState) -> bool:
+    """Did this try get anywhere? Waiting for a person is no failure of it."""
+    asked = any(one.run_id == run.run_id for one in state.questions.values())
+    return run.turns > run.first_turn or asked
 
 
 def cut(state: SessionState) -> list[ev.Event]:
@@ -90,20 +108,6 @@ def _cut(run: RunState, reason: Literal["crash", "shutdown"]) -> list[ev.Event]:
         *_unknown(run),
         ev.RunInterrupted(run_id=run.run_id, agent=run.agent, reason=reason),
     ]
-
-
-def _successor(run: RunState, moment: Moment) -> ev.RunStarted:
-    progress = run.turns > run.first_turn
-    return ev.RunStarted(
-        run_id=RunId("run_" + moment.new_id()),
-        agent=run.agent,
-        letter_ids=run.letter_ids,
-        root_id=run.root_id,
-        host_run_id=run.host_run_id,
-        attempt=1 if progress else run.attempt + 1,
-        resumes=run.run_id,
-        first_turn=run.turns,
-    )
 
 
 def _buried(state: SessionState, run: RunState, moment: Moment) -> list[ev.Event]:
