@@ -60,7 +60,13 @@ Stream = Callable[[ModelRequest], AsyncIterator[ModelEvent]]
 
 
 class LoopClock:
-    """A clock that tells the event loop's time, so that on virtual time timers and dates agree."""
+    """A clock that tells the event loop's time, so that on virtual time timers and dates agree.
+
+    Made on the loop; threads may ask it too.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
 
     def now(self) -> datetime:
         """Wall-clock time, aware, UTC."""
@@ -71,8 +77,8 @@ class LoopClock:
         return int(START.timestamp() * 1000 + self.monotonic() * 1000)
 
     def monotonic(self) -> float:
-        """Seconds of the running loop."""
-        return asyncio.get_running_loop().time()
+        """Seconds of the loop."""
+        return self._loop.time()
 
 
 @dataclass(frozen=True)
