@@ -123,6 +123,7 @@ async def finished(crew: Team) -> SessionState:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.requirement("crash-nothing-lost")
 async def test_a_crash_after_any_commit_loses_and_doubles_nothing(tmp_path: Path):
     first = NotedLog(clock=LoopClock())
     deeds = Deeds()

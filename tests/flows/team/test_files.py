@@ -55,6 +55,7 @@ async def log_at(path: Path) -> SqliteEventLog:
     return await SqliteEventLog.open(path / "log.db", clock=LoopClock())
 
 
+@pytest.mark.requirement("mail-files")
 async def test_letters_travel_through_the_boxes(tmp_path: Path):
     log = await log_at(tmp_path)
     model = ScriptedModel()
@@ -71,6 +72,7 @@ async def test_letters_travel_through_the_boxes(tmp_path: Path):
     await log.close()
 
 
+@pytest.mark.requirement("external-agents")
 async def test_an_external_agent_takes_part_by_moving_files(tmp_path: Path):
     log = await log_at(tmp_path)
     model = ScriptedModel()
@@ -105,6 +107,7 @@ async def test_an_external_agent_takes_part_by_moving_files(tmp_path: Path):
     await log.close()
 
 
+@pytest.mark.requirement("mail-files")
 async def test_files_follow_the_log_after_a_crash(tmp_path: Path):
     """The log was cut while a run was at work; its mailbox was lost, and rubbish is in the box."""
     log = await log_at(tmp_path)
@@ -135,6 +138,7 @@ async def test_files_follow_the_log_after_a_crash(tmp_path: Path):
     await log.close()
 
 
+@pytest.mark.requirement("mail-foreign")
 async def test_a_foreign_letter_written_while_the_daemon_was_down_is_read(tmp_path: Path):
     log = await log_at(tmp_path)
     model = ScriptedModel()
@@ -154,6 +158,7 @@ async def test_a_foreign_letter_written_while_the_daemon_was_down_is_read(tmp_pa
     await log.close()
 
 
+@pytest.mark.requirement("mail-files")
 async def test_evicting_and_deleting_right_after_a_message_leaves_the_mail_room_working(
     tmp_path: Path,
 ):

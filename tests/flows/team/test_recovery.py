@@ -28,6 +28,7 @@ async def after_crash(events: list[ev.Recorded]) -> MemoryEventLog:
     return log
 
 
+@pytest.mark.requirement("restart-continues")
 async def test_a_clean_stop_with_mail_waiting_can_be_started_again(tmp_path: Path):
     log = memory_log()
     model = ScriptedModel()
@@ -46,6 +47,7 @@ async def test_a_clean_stop_with_mail_waiting_can_be_started_again(tmp_path: Pat
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("restart-continues")
 async def test_clean_stops_use_up_no_attempts(tmp_path: Path):
     log = memory_log()
     model = ScriptedModel()
@@ -66,6 +68,7 @@ async def test_clean_stops_use_up_no_attempts(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("crash-repair")
 async def test_a_run_that_crashes_the_daemon_every_time_is_buried_with_a_notice(tmp_path: Path):
     model = ScriptedModel()
     gates = [model.hang("principal") for _ in range(10)]
@@ -90,6 +93,7 @@ async def test_a_run_that_crashes_the_daemon_every_time_is_buried_with_a_notice(
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("crash-repair")
 async def test_a_crash_before_the_workers_start_is_no_attempt(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate())
@@ -123,6 +127,7 @@ async def test_a_crash_before_the_workers_start_is_no_attempt(tmp_path: Path):
 
 @pytest.mark.parametrize("clean", [True, False])
 @pytest.mark.parametrize("early", [True, False])
+@pytest.mark.requirement("questions-durable")
 async def test_a_question_survives_a_restart(tmp_path: Path, *, clean: bool, early: bool):
     log = memory_log()
     model = ScriptedModel()
@@ -164,6 +169,7 @@ async def boot_only(log: MemoryEventLog, crew: Team):
     return manager
 
 
+@pytest.mark.requirement("restart-continues")
 async def test_a_retry_waits_out_its_pause_across_a_restart(tmp_path: Path):
     log = memory_log()
     model = ScriptedModel()
@@ -182,6 +188,7 @@ async def test_a_retry_waits_out_its_pause_across_a_restart(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("restart-continues")
 async def test_a_stopped_session_stays_stopped_across_a_restart(tmp_path: Path):
     log = memory_log()
     model = ScriptedModel()
@@ -210,6 +217,7 @@ class Nothing(Arguments):
 
 
 @pytest.mark.parametrize("effect", list(Effect))
+@pytest.mark.requirement("crash-effects")
 async def test_a_call_cut_between_start_and_result_is_treated_by_its_class(
     tmp_path: Path, effect: Effect
 ):
@@ -246,6 +254,7 @@ async def test_a_call_cut_between_start_and_result_is_treated_by_its_class(
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("crash-effects")
 async def test_an_irreversible_call_killed_by_a_clean_stop_is_unknown_and_not_repeated(
     tmp_path: Path,
 ):
@@ -276,6 +285,7 @@ async def test_an_irreversible_call_killed_by_a_clean_stop_is_unknown_and_not_re
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-expiry")
 async def test_a_letter_that_expired_while_the_daemon_was_off_is_not_delivered(tmp_path: Path):
     log = memory_log()
     model = ScriptedModel()

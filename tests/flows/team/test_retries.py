@@ -19,6 +19,7 @@ from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
 from tests.flows.team.moves import closed_tasks, drop, ends, memory_log, notices, send
 
 
+@pytest.mark.requirement("retry")
 async def test_a_run_that_may_succeed_later_does(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", RetryableFault("busy"))
@@ -41,6 +42,7 @@ async def test_a_run_that_may_succeed_later_does(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("retry")
 async def test_after_the_last_attempt_the_user_is_told_and_the_turn_has_failed(tmp_path: Path):
     model = ScriptedModel()
     for _ in range(3):
@@ -55,6 +57,7 @@ async def test_after_the_last_attempt_the_user_is_told_and_the_turn_has_failed(t
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("retry")
 async def test_a_fault_that_will_not_pass_is_not_tried_again(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -71,6 +74,7 @@ async def test_a_fault_that_will_not_pass_is_not_tried_again(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("retry")
 async def test_a_retry_that_comes_due_while_others_work_costs_no_turning_in_place(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"), send("engineer"))
@@ -97,6 +101,7 @@ async def test_a_retry_that_comes_due_while_others_work_costs_no_turning_in_plac
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-expiry")
 async def test_a_retry_whose_letter_expired_ends_the_turn(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", RetryableFault("busy", retry_after_s=200))
@@ -109,6 +114,7 @@ async def test_a_retry_whose_letter_expired_ends_the_turn(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("log-trouble")
 async def test_trouble_with_the_log_delays_a_run_and_loses_nothing(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "Hel", gate := Gate(), "lo")
@@ -142,6 +148,7 @@ class Nothing(Arguments):
     """No arguments."""
 
 
+@pytest.mark.requirement("log-trouble")
 async def test_trouble_with_the_log_after_a_deed_does_not_do_it_twice(tmp_path: Path):
     log = memory_log()
     done: list[str] = []
@@ -170,6 +177,7 @@ async def test_trouble_with_the_log_after_a_deed_does_not_do_it_twice(tmp_path: 
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("log-trouble")
 async def test_a_stop_while_the_log_is_in_trouble_can_be_repeated_when_it_is_not(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate(), "lost")
@@ -195,6 +203,7 @@ async def test_a_stop_while_the_log_is_in_trouble_can_be_repeated_when_it_is_not
         crew.crashes.clear()  # the worker could not say how it ended
 
 
+@pytest.mark.requirement("log-trouble")
 async def test_a_reply_that_can_not_be_written_fails_its_run_and_nothing_else(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "half a pair \ud800")
@@ -210,6 +219,7 @@ async def test_a_reply_that_can_not_be_written_fails_its_run_and_nothing_else(tm
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("idempotency")
 async def test_a_request_repeated_under_its_key_leaves_no_phantom_behind(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "One.")

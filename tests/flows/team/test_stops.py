@@ -16,6 +16,7 @@ from tests.flows.team.moves import closed_tasks, drop, ends, join, memory_log, s
 LIBRARIAN = AgentName("librarian")
 
 
+@pytest.mark.requirement("stop-fence")
 async def test_a_stop_ends_the_run_and_answers_when_idle(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "Hel", gate := Gate(), "lo")
@@ -34,6 +35,7 @@ async def test_a_stop_ends_the_run_and_answers_when_idle(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("stop-single")
 async def test_two_stops_at_once_make_one_notice(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate())
@@ -48,6 +50,7 @@ async def test_two_stops_at_once_make_one_notice(tmp_path: Path):
         assert len(notices) == 1
 
 
+@pytest.mark.requirement("stop-fence")
 async def test_letters_wait_behind_the_fence_until_the_user_speaks(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"), send("engineer"))
@@ -73,6 +76,7 @@ async def test_letters_wait_behind_the_fence_until_the_user_speaks(tmp_path: Pat
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("stop-fence")
 async def test_a_message_sent_while_a_stop_is_under_way_gets_its_own_turn(tmp_path: Path):
     held = asyncio.Event()
     model = ScriptedModel()
@@ -99,6 +103,7 @@ async def test_a_message_sent_while_a_stop_is_under_way_gets_its_own_turn(tmp_pa
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("stop-fence")
 async def test_an_agent_stopped_in_back_off_does_not_try_again_by_itself(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", RetryableFault("busy"))
@@ -117,6 +122,7 @@ async def test_an_agent_stopped_in_back_off_does_not_try_again_by_itself(tmp_pat
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("agent-destroy")
 async def test_a_running_agent_with_mail_can_be_destroyed(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian", "one"))
@@ -139,6 +145,7 @@ async def test_a_running_agent_with_mail_can_be_destroyed(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("agent-destroy")
 async def test_a_destroyed_agent_that_is_made_again_works(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian", "one"))
@@ -169,6 +176,7 @@ async def test_a_destroyed_agent_that_is_made_again_works(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("agent-destroy")
 async def test_the_principal_can_not_destroy_itself(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("destroy_agent", {"agent_type": "principal"}))
@@ -180,6 +188,7 @@ async def test_the_principal_can_not_destroy_itself(tmp_path: Path):
         assert (await ends(crew)) == ["completed"]
 
 
+@pytest.mark.requirement("session-evict")
 async def test_an_evicted_session_is_revived_by_the_next_message(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate())
@@ -197,6 +206,7 @@ async def test_an_evicted_session_is_revived_by_the_next_message(tmp_path: Path)
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("session-evict")
 async def test_an_evicted_session_does_not_forget_a_run_in_back_off(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", RetryableFault("busy"))
@@ -213,6 +223,7 @@ async def test_an_evicted_session_does_not_forget_a_run_in_back_off(tmp_path: Pa
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("session-delete")
 async def test_nothing_of_a_session_deleted_in_the_middle_of_work_comes_back(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate())
@@ -240,6 +251,7 @@ async def test_nothing_of_a_session_deleted_in_the_middle_of_work_comes_back(tmp
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("stop-fence")
 async def test_a_call_that_was_stopped_takes_its_question_with_it(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("ask_user", {"question": "Which?"}))
@@ -260,6 +272,7 @@ async def test_a_call_that_was_stopped_takes_its_question_with_it(tmp_path: Path
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("stop-fence")
 async def test_a_stop_cancels_open_questions(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("ask_user", {"question": "Which?"}))
@@ -276,6 +289,7 @@ async def test_a_stop_cancels_open_questions(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("stop-single")
 async def test_a_session_whose_only_mail_is_an_external_agents_has_nothing_to_stop(tmp_path: Path):
     async with team(memory_log(), ScriptedModel().stream, tmp_path) as crew:
         await crew.create()

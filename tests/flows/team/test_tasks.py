@@ -46,6 +46,7 @@ async def tool_results(crew: Team, agent: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.requirement("host-turn")
 async def test_the_host_turn_ends_with_the_answer_after_the_last_result(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -73,6 +74,7 @@ async def test_the_host_turn_ends_with_the_answer_after_the_last_result(tmp_path
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-terminal")
 async def test_a_silent_specialist_is_reminded_once_and_then_spoken_for(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -95,6 +97,7 @@ async def test_a_silent_specialist_is_reminded_once_and_then_spoken_for(tmp_path
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-terminal")
 async def test_a_specialist_that_waits_for_its_own_delegation_is_not_silent(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -120,6 +123,7 @@ async def test_a_specialist_that_waits_for_its_own_delegation_is_not_silent(tmp_
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-terminal")
 async def test_two_agents_that_wait_for_each_other_do_not_wait_for_ever(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -142,6 +146,7 @@ async def test_two_agents_that_wait_for_each_other_do_not_wait_for_ever(tmp_path
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-identity")
 async def test_a_plain_note_does_not_close_a_task_that_was_not_read(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian", "one"))
@@ -181,6 +186,7 @@ async def test_a_plain_note_does_not_close_a_task_that_was_not_read(tmp_path: Pa
 
 
 @pytest.mark.parametrize("task_id", ["task_forged", "../../etc/passwd"])
+@pytest.mark.requirement("task-identity")
 async def test_a_forged_task_id_delivers_nothing_and_delegates_nothing(
     tmp_path: Path, task_id: str
 ):
@@ -203,6 +209,7 @@ async def test_a_forged_task_id_delivers_nothing_and_delegates_nothing(
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-identity")
 async def test_a_task_of_somebody_else_can_not_be_delivered(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"), send("engineer"))
@@ -232,6 +239,7 @@ async def test_a_task_of_somebody_else_can_not_be_delivered(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-identity")
 async def test_a_task_is_delivered_once_however_often_the_model_says_so(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -256,6 +264,7 @@ async def test_a_task_is_delivered_once_however_often_the_model_says_so(tmp_path
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-pressure")
 async def test_results_fit_into_a_full_mailbox_and_new_work_does_not(tmp_path: Path):
     limits = SessionLimits(mailbox_depth_max=1, letters_batch_max=1)
     model = ScriptedModel()
@@ -292,6 +301,7 @@ async def test_results_fit_into_a_full_mailbox_and_new_work_does_not(tmp_path: P
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 17])
+@pytest.mark.requirement("chain-caps")
 async def test_a_ring_of_agents_ends_loudly_and_once(tmp_path: Path, size: int):
     ring = [f"node-{number}" for number in range(size)]
     model = ScriptedModel()
@@ -317,6 +327,7 @@ async def test_a_ring_of_agents_ends_loudly_and_once(tmp_path: Path, size: int):
 
 
 @pytest.mark.parametrize("cap", [{"root_letters_max": 10}, {"root_runs_max": 10}])
+@pytest.mark.requirement("chain-caps")
 async def test_ping_pong_ends_at_its_cap(tmp_path: Path, cap: dict[str, int]):
     model = ScriptedModel(otherwise=Reply((send("engineer", "ping", msg_type="task_delegate"),)))
     for _ in range(200):
@@ -338,6 +349,7 @@ async def test_ping_pong_ends_at_its_cap(tmp_path: Path, cap: dict[str, int]):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("host-turn")
 async def test_a_message_that_joins_a_run_without_a_turn_still_gets_its_turn(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate(), "Working on it.")
@@ -357,6 +369,7 @@ async def test_a_message_that_joins_a_run_without_a_turn_still_gets_its_turn(tmp
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("steer")
 async def test_a_queued_message_is_echoed_once_when_it_is_taken_up(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate(), "First.")
@@ -380,6 +393,7 @@ async def test_a_queued_message_is_echoed_once_when_it_is_taken_up(tmp_path: Pat
         assert await ends(crew) == ["completed"]
 
 
+@pytest.mark.requirement("steer")
 async def test_letters_accepted_in_the_instant_of_a_boundary_are_read(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("record_trace", {"description": "a step"}))
@@ -410,6 +424,7 @@ async def test_letters_accepted_in_the_instant_of_a_boundary_are_read(tmp_path: 
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("external-agents")
 async def test_an_external_agent_holds_the_turn_open_until_it_answers(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("robot"))
@@ -444,6 +459,7 @@ async def test_an_external_agent_holds_the_turn_open_until_it_answers(tmp_path: 
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("task-terminal")
 async def test_an_external_agent_that_leaves_cancels_what_it_held(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("robot"))
@@ -462,6 +478,7 @@ async def test_an_external_agent_that_leaves_cancels_what_it_held(tmp_path: Path
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-foreign")
 async def test_a_foreign_letter_can_not_answer_a_managed_agents_task(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -485,6 +502,7 @@ async def test_a_foreign_letter_can_not_answer_a_managed_agents_task(tmp_path: P
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-foreign")
 async def test_a_foreign_answer_in_the_wrong_mailbox_is_refused(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("robot"))
@@ -500,6 +518,7 @@ async def test_a_foreign_answer_in_the_wrong_mailbox_is_refused(tmp_path: Path):
         assert task_id in crew.state().tasks
 
 
+@pytest.mark.requirement("mail-foreign")
 async def test_the_same_foreign_letter_is_accepted_once(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate(), "Read.")
@@ -515,6 +534,7 @@ async def test_the_same_foreign_letter_is_accepted_once(tmp_path: Path):
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-foreign")
 async def test_the_result_of_a_foreign_delegation_is_delivered_into_the_log(tmp_path: Path):
     model = ScriptedModel()
     model.say("librarian", send("external", "found it"))
@@ -529,6 +549,7 @@ async def test_the_result_of_a_foreign_delegation_is_delivered_into_the_log(tmp_
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("mail-expiry")
 async def test_an_unread_letter_expires_and_its_task_is_answered(tmp_path: Path):
     model = ScriptedModel()
     async with team(memory_log(), model.stream, tmp_path) as crew:
@@ -544,6 +565,7 @@ async def test_an_unread_letter_expires_and_its_task_is_answered(tmp_path: Path)
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("questions-typed")
 async def test_a_typed_message_answers_the_question_that_is_open(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("ask_user", {"question": "Red or blue?"}))
@@ -560,6 +582,7 @@ async def test_a_typed_message_answers_the_question_that_is_open(tmp_path: Path)
         assert await crew.violations() == []
 
 
+@pytest.mark.requirement("questions-typed")
 async def test_an_answer_that_came_second_is_a_message(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("ask_user", {"question": "Red or blue?"}))

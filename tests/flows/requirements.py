@@ -1,0 +1,56 @@
+"""What the flows of a team must do, and where that is promised.
+
+Every flow test names the requirements it proves with `@pytest.mark.requirement(id)`;
+`test_manifest.py` holds both directions.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+REQUIREMENTS: Final[Mapping[str, str]] = {
+    "crash-nothing-lost": (
+        "A crash leaves no text, call or run open, and loses or doubles no letter, task, "
+        "reply or turn (promise 1, D8, I-1, I-2, I-12)."
+    ),
+    "crash-effects": (
+        "A call cut by a crash or stop is repeated or not by its class (D7, I-6, H13)."
+    ),
+    "crash-repair": (
+        "Repair is idempotent and bounded; what crashes every time is buried (I-15, B11)."
+    ),
+    "restart-continues": (
+        "A restart keeps mail, retries, stops and attempts as they were (section 8)."
+    ),
+    "questions-durable": "Questions stay open across restarts; the first answer wins (D21).",
+    "questions-typed": "What the user types answers the question that is shown (wire section 3).",
+    "stop-fence": (
+        "A stop raises the fence first, answers when idle, keeps letters until the user "
+        "speaks (D9, lessons 8, 15-21)."
+    ),
+    "stop-single": "Stopping twice, or nothing, is said and harmless (lessons 22, 30).",
+    "agent-destroy": "A destroyed agent ends with its mail and creditors told (B10, lesson 7).",
+    "session-evict": "An evicted session forgets nothing and is revived by use (wire section 3).",
+    "session-delete": "Nothing of a deleted session comes back (wire section 3).",
+    "retry": (
+        "A fault that may pass is tried again with growing pauses, others are told (lesson 34)."
+    ),
+    "log-trouble": (
+        "Trouble with the log acknowledges nothing, loses nothing, repeats nothing (I-18)."
+    ),
+    "idempotency": "A request repeated under its key changes nothing twice (guarantee matrix).",
+    "host-turn": "A host turn ends exactly once, and not while a task is open (D10, lesson 13).",
+    "task-terminal": (
+        "Every task ends with exactly one terminal letter; silence is reminded of once "
+        "(lessons 5-7, J3)."
+    ),
+    "task-identity": "A task is delivered once, by its holder, to its creator (lessons 5, 10).",
+    "chain-caps": "Runaway chains end at their caps, loudly and once (D11, I-11, J1).",
+    "mail-pressure": "Results always fit; only new work is refused (I-9, B18, lesson 9).",
+    "mail-foreign": "Foreign letters are accepted once and never believed (section 5, A19).",
+    "mail-expiry": "A letter whose time has passed expires, and whoever waits is told (B12).",
+    "mail-files": "Files follow the log, whatever happens to them (section 4, I-13, A17).",
+    "external-agents": "Another process is a member of the team by files alone (section 5).",
+    "steer": (
+        "A message during a run joins at the next boundary and is echoed then (B8, lesson 36)."
+    ),
+}
