@@ -188,9 +188,11 @@ class Supervisor:
         if _anything_to_stop(state, None):
             await finish_shielded(self._stop(session, None, "evicted"))
         await manager.dispatch(session, cmd.Evict(agents_stopped=stopped))
-        self._drop_timer(session)
-        manager.forget(session)
-        self._organs.conversations.forget(session)
+        now = manager.find(session)
+        if now is not None and not now.runs:  # else somebody has spoken since: it is in use again
+            self._drop_timer(session)
+            manager.forget(session)
+            self._organs.conversations.forget(session)
         return stopped
 
     def _drop_timer(self, session: SessionId) -> None:

@@ -189,6 +189,34 @@ async def test_the_principal_can_not_destroy_itself(tmp_path: Path):
 
 
 @pytest.mark.requirement("session-evict")
+async def test_a_message_during_an_eviction_keeps_the_session_in_use(tmp_path: Path):
+    model = ScriptedModel()
+    model.say("principal", gate := Gate())
+    model.say("principal", again := Gate(), "Here.")
+    async with team(memory_log(), model.stream, tmp_path) as crew:
+        await crew.create()
+        await crew.post("Go.")
+        await gate.reached.wait()
+
+        async def speak(group: asyncio.TaskGroup) -> None:
+            def on_item(item: object) -> None:
+                if isinstance(item, ev.Recorded) and isinstance(item.event, ev.HostTurnFinished):
+                    undo()
+                    group.create_task(crew.post("Wait."))
+
+            undo = crew.organs.hub.listen(on_item)
+
+        async with asyncio.TaskGroup() as group:
+            await speak(group)
+            await crew.backend.evict_session(SESSION)
+        await again.reached.wait()
+        again.open()
+        await crew.settled()
+        assert await ends(crew) == ["interrupted", "completed"]
+        assert await crew.violations() == []
+
+
+@pytest.mark.requirement("session-evict")
 async def test_an_evicted_session_is_revived_by_the_next_message(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate())
