@@ -144,6 +144,8 @@ def _restart(world: World, pick: Pick) -> None:
     world.commit(repair(world.state, world.moment), follow=False)
     assert repair(world.state, world.moment) == []
     assert world.violations() == []
+    if pick(3) == 1:
+        _post(world, pick)
     world.commit(resume(world.state, world.moment))
     world.pass_s(0)
 
