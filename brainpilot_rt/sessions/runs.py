@@ -212,7 +212,8 @@ def after_stop(state: SessionState, agent: AgentName | None, moment: Moment) -> 
     if agent is not None and (host is None or host.agent != agent):
         return [
             ev.NoticePosted(
-                notice_id=f"interrupt:{state.session}:{agent}:{state.seq}",
+                # Not `interrupt:`, by which BrainPilot's page knows that a whole turn was stopped.
+                notice_id=f"stopped:{state.session}:{agent}:{state.seq}",
                 level="info",
                 message=f"{agent} was stopped.",
                 agent=agent,

@@ -55,7 +55,7 @@ Verdict: TypeAlias = Allow | Refuse
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """How a call ended. `reason` is set for an interruption that was asked for."""
+    """How a call ended. `reason`: why an interrupted one was, as in `ToolFinished`."""
 
     result: ToolResult
     duration_ms: int = 0
@@ -337,13 +337,20 @@ class ToolRunner:
         for call in calls:
             if call.call_id in results:
                 continue
+            outcome = CallOutcome(_interrupted(call), self._took_ms(call), "agent_interrupted")
             try:
-                await finish_shielded(self._record(CallOutcome(_interrupted(call)), results))
+                await finish_shielded(self._record(outcome, results))
             except asyncio.CancelledError:
                 continue  # asked again; the cancellation is raised when every call is closed
             except RuntimeFault:
                 _log.exception("could not record the interruption of %s", call.call_id)
                 return
+
+    def _took_ms(self, call: ToolCall) -> int:
+        live = self._live.get(call.call_id)
+        if live is None or not live.started_ms:
+            return 0
+        return max(0, self._clock.now_ms() - live.started_ms)
 
 
 # --- results without a run ------------------------------------------------------------------

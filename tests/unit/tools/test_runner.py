@@ -275,6 +275,25 @@ async def test_a_cancelled_run_closes_every_call_before_it_ends(ledger: Ledger):
     ]
 
 
+async def test_a_stopped_call_says_how_long_it_ran_and_why_it_ended(ledger: Ledger):
+    clock = ManualClock()
+
+    async def forever() -> str:
+        clock.advance(1.5)
+        await asyncio.Event().wait()
+        return ""
+
+    tools = Registry([make("forever", forever, sequential=True)])
+    subject = ToolRunner(tools, ledger.ports(), clock=clock)
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(subject.run([call(1, "forever"), call(2, "forever")]))
+        await asyncio.sleep(1)
+        work.cancel()
+        await asyncio.wait([work])
+    ends = [(one.duration_ms, one.reason) for one in ledger.outcomes]
+    assert ends == [(1500, "agent_interrupted"), (0, "agent_interrupted")]
+
+
 async def test_calls_of_later_waves_are_closed_too(ledger: Ledger):
     async def forever() -> str:
         await asyncio.Event().wait()
