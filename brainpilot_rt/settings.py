@@ -29,7 +29,7 @@ class BadSettings(RuntimeFault):
 class Group(BaseModel):
     """Base of the groups: frozen, closed, documented field by field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class HttpSettings(Group):

@@ -5,6 +5,7 @@
 identity (the run, the HTTP route), never by text a model wrote.
 """
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from brainpilot_rt.domain.citations import Citation
@@ -20,13 +21,12 @@ from brainpilot_rt.domain.ids import (
     TaskId,
 )
 from brainpilot_rt.domain.letters import AgentCard, ForeignLetter, LetterKind
-from brainpilot_rt.domain.values import Value
 
 
-class CreateSession(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSession:
     """Create the session; an existing one answers with no events."""
 
-    type: Literal["create_session"] = "create_session"
     title: str
     provider_id: str | None = None
     model_id: str | None = None
@@ -35,18 +35,18 @@ class CreateSession(Value):
     workspace: str | None = None
 
 
-class UpdateSession(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSession:
     """Rename, or change the thinking level."""
 
-    type: Literal["update_session"] = "update_session"
     title: str | None = None
     thinking: Thinking | None = None
 
 
-class PostUserMessage(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostUserMessage:
     """The user says something to an agent (the principal unless named)."""
 
-    type: Literal["post_user_message"] = "post_user_message"
     agent: AgentName
     content: str
     letter_id: LetterId
@@ -56,10 +56,10 @@ class PostUserMessage(Value):
     attachments: tuple[str, ...] = ()
 
 
-class SendLetter(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendLetter:
     """An agent's run sends a letter (tool `send_message`)."""
 
-    type: Literal["send_letter"] = "send_letter"
     sender: AgentName
     run_id: RunId
     to: AgentName
@@ -73,10 +73,10 @@ class SendLetter(Value):
     """The id the task gets if this letter opens one."""
 
 
-class ReceiveLetter(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveLetter:
     """A foreign file in `<agent>/new/` was read and is well formed."""
 
-    type: Literal["receive_letter"] = "receive_letter"
     agent: AgentName
     letter: ForeignLetter
     letter_id: LetterId
@@ -85,67 +85,67 @@ class ReceiveLetter(Value):
     new_task_id: TaskId
 
 
-class RefuseLetter(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefuseLetter:
     """A foreign file was moved to `bad/`."""
 
-    type: Literal["refuse_letter"] = "refuse_letter"
     agent: AgentName
     file: str
     reason: str
     detail: str = ""
 
 
-class ReportLetter(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportLetter:
     """What became of a letter in an external agent's mailbox, read off its files."""
 
-    type: Literal["report_letter"] = "report_letter"
     agent: AgentName
     letter_id: LetterId
     receipt: Literal["placed", "claimed", "consumed"]
 
 
-class CreateAgent(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateAgent:
     """Create (or revive) a managed agent."""
 
-    type: Literal["create_agent"] = "create_agent"
     agent: AgentName
     by: AgentName
 
 
-class DestroyAgent(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyAgent:
     """Stop an agent for good; its unread mail goes to dead letters with notices."""
 
-    type: Literal["destroy_agent"] = "destroy_agent"
     agent: AgentName
     by: AgentName
 
 
-class JoinExternal(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinExternal:
     """A mailbox directory with `agent.json` of kind external appeared."""
 
-    type: Literal["join_external"] = "join_external"
     agent: AgentName
     card: AgentCard
 
 
-class LeaveExternal(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveExternal:
     """An external agent's directory is gone."""
 
-    type: Literal["leave_external"] = "leave_external"
     agent: AgentName
 
 
-class Interrupt(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupt:
     """Raise the fence over one agent or the whole session."""
 
-    type: Literal["interrupt"] = "interrupt"
     agent: AgentName | None = None
 
 
-class AskQuestion(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskQuestion:
     """A run asks the user."""
 
-    type: Literal["ask_question"] = "ask_question"
     request_id: RequestId
     run_id: RunId
     call_id: CallId
@@ -155,37 +155,37 @@ class AskQuestion(Value):
     allow_free_text: bool = True
 
 
-class AnswerQuestion(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerQuestion:
     """The user answers."""
 
-    type: Literal["answer_question"] = "answer_question"
     request_id: RequestId
     answer: str
 
 
-class JoinLetters(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinLetters:
     """A run at a turn boundary takes the letters that arrived meanwhile."""
 
-    type: Literal["join_letters"] = "join_letters"
     run_id: RunId
     turn: int
     preceding: tuple[Event, ...] = ()
     """Facts of the run that belong before this in the same commit."""
 
 
-class RemindTasks(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemindTasks:
     """A run is about to end silently: remind its agent once of each task it still holds."""
 
-    type: Literal["remind_tasks"] = "remind_tasks"
     run_id: RunId
     preceding: tuple[Event, ...] = ()
     """Facts of the run that belong before this in the same commit."""
 
 
-class FinishRun(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishRun:
     """A run came to its end. `closing` is committed before the end, in the same transaction."""
 
-    type: Literal["finish_run"] = "finish_run"
     run_id: RunId
     outcome: RunOutcome
     turns: int
@@ -200,17 +200,16 @@ class FinishRun(Value):
     closing: tuple[Event, ...] = ()
 
 
-class Evict(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evict:
     """Commit that the session leaves memory. Everything has been stopped before."""
 
-    type: Literal["evict"] = "evict"
     agents_stopped: int
 
 
-class Wake(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
     """Time passed: look again for what may start, expire or be retried."""
-
-    type: Literal["wake"] = "wake"
 
 
 Command: TypeAlias = (

@@ -1,5 +1,7 @@
 """What the flow tests of a team say over and over."""
 
+from typing import Any
+
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, HostRunId, LetterId, MessageId, TaskId
@@ -71,5 +73,5 @@ async def drop(crew: Team, to: str, content: str, **more: object) -> list[ev.Rec
 
 async def receipt(crew: Team, agent: str, letter_id: str, what: str) -> None:
     """An external agent moved a file."""
-    command = {"agent": agent, "letter_id": letter_id, "receipt": what}
-    await crew.organs.manager.dispatch(SESSION, cmd.ReportLetter.model_validate(command))
+    command: dict[str, Any] = {"agent": agent, "letter_id": letter_id, "receipt": what}
+    await crew.organs.manager.dispatch(SESSION, cmd.ReportLetter(**command))

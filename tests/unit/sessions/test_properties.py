@@ -134,8 +134,8 @@ def _external(world: World, pick: Pick) -> None:
         return
     letter_id = letters[pick(len(letters))].letter.id
     receipt = ("placed", "claimed", "consumed")[pick(3)]
-    report = {"agent": "robot", "letter_id": letter_id, "receipt": receipt}
-    world.do(cmd.ReportLetter.model_validate(report))
+    report: dict[str, Any] = {"agent": "robot", "letter_id": letter_id, "receipt": receipt}
+    world.do(cmd.ReportLetter(**report))
 
 
 def _restart(world: World, pick: Pick) -> None:

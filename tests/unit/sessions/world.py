@@ -1,6 +1,7 @@
 """One session without a log: decide, evolve, whatever follows, and the books of the audit."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
@@ -141,13 +142,11 @@ class World:
         )
 
     def finish(
-        self, agent: str, outcome: ev.RunOutcome = "completed", **more: object
+        self, agent: str, outcome: ev.RunOutcome = "completed", **more: Any
     ) -> cmd.FinishRun:
         run_id = self.run_of(agent)
         turns = self.state.runs[run_id].turns
-        return cmd.FinishRun.model_validate(
-            {"run_id": run_id, "outcome": outcome, "turns": turns, **more}
-        )
+        return cmd.FinishRun(run_id=run_id, outcome=outcome, turns=turns, **more)
 
     def ask(self, agent: str) -> cmd.AskQuestion:
         own = self.new_id()
