@@ -61,7 +61,6 @@ from brainpilot_rt.supervision.worktrees import Worktrees
 from brainpilot_rt.tools.shell import MARKER
 
 STOP_S: Final = 10.0
-LAG_INTERVAL_S: Final = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ async def _built(settings: Settings) -> AsyncGenerator[_Daemon]:
         )
         traces = Traces(log, ground.hub)
         organs, supervisor = await _organs(ground, worktrees, traces)
-        lag = LoopLag(ground.clock, interval_s=LAG_INTERVAL_S, window=240)
+        lag = LoopLag(ground.clock, interval_s=0.25, window=240)
         lag.start(ground.tasks)
         instance_id = ground.new_id()
         backend = Backend(
@@ -235,6 +234,8 @@ async def _organs(
     await template.probe()
     dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
+    # The probe of the sandbox starts processes: nobody waits for it but the first run.
+    tools = ground.tasks.spawn(toolbox(settings, template, ground.liveness), name="toolbox")
     profile = team_profile()
     made: list[Supervisor] = []
 
@@ -254,7 +255,7 @@ async def _organs(
         ),
         stream=dispatcher.stream,
         model_of=partial(template.model_of, dispatcher),
-        tools=await toolbox(settings, template, ground.liveness),
+        tools=lambda: asyncio.shield(tools),
         search=retrieval.search_fresh,
         workspace=worktrees.of,
         profile=lambda _role: profile,

@@ -23,11 +23,14 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A user message was accepted: committed, never to be lost."""
+    """A user message was accepted: committed, never to be lost.
+
+    `letter_id` is None when it was the answer to a question, which makes no letter.
+    """
 
     host_run_id: str
     message_id: str
-    letter_id: str
+    letter_id: str | None
     queued: bool
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from brainpilot_rt.aiokit.lag import LoopLag
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict, NotFound, Unavailable
+from brainpilot_rt.domain.errors import BadRequest, Conflict, MemoryFull, NotFound, Unavailable
 from brainpilot_rt.domain.events import Event, Thinking
 from brainpilot_rt.domain.ids import (
     DAEMON_STREAM,
@@ -233,7 +233,7 @@ class Backend:
         _check_content(content)
         state = await self._loaded(session)
         if self._memory_full():
-            raise Busy("the memory budget is used up; nothing was accepted", retry_after_s=10)
+            raise MemoryFull("the memory budget is used up", retry_after_s=10)
         letter_id = LetterId(self._organs.new_id())
         message = MessageId(
             parse_client_id(message_id) if message_id else f"msg_{self._organs.new_id()}"
@@ -255,7 +255,7 @@ class Backend:
                 Posted(
                     host_run_id=(accepted[0].host_run_id or host) if accepted else open_turn,
                     message_id=message,
-                    letter_id=letter_id,
+                    letter_id=letter_id if accepted else None,
                     queued=bool(accepted and accepted[0].queued),
                 )
             )

@@ -32,7 +32,8 @@ class Organs:
     stream: Callable[[ModelRequest], AsyncIterator[ModelEvent]]
     model_of: Callable[[str | None, str | None], ModelRef | None]
     """(provider id, model id) a session is bound to -> the model; raises when it is gone."""
-    tools: Registry
+    tools: Callable[[], Awaitable[Registry]]
+    """Every tool there is; the first call may have to wait for the probe of the sandbox."""
     search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]]
     workspace: Callable[[SessionId], Workspace]
     profile: Callable[[str], Profile]

@@ -27,13 +27,14 @@ from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.stalls import StallWatch
 from brainpilot_rt.supervision.toolports import CALL_PREFIX, ToolPorts
+from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.tools.runner import RunnerLimits, ToolRunner
 
 
 class RunWiring:
     """The ports of one run."""
 
-    def __init__(self, organs: Organs, state: SessionState, run: RunState) -> None:
+    def __init__(self, organs: Organs, tools: Registry, state: SessionState, run: RunState) -> None:
         self._organs = organs
         self._session = state.session
         agent = state.agents[run.agent]
@@ -50,7 +51,7 @@ class RunWiring:
             max_turns=organs.settings.max_turns,
         )
         self.definition: AgentDefinition = organs.profile(agent.role).create(context)
-        allowed = organs.tools.only(allowed_tools(agent.role) & frozenset(self.definition.tools))
+        allowed = tools.only(allowed_tools(agent.role) & frozenset(self.definition.tools))
         self._specs = {spec.name: spec for spec in allowed.specs()}
         self.tool_ports = ToolPorts(organs, self.identity, allowed)
         self.runner = ToolRunner(

@@ -22,6 +22,7 @@ from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.delivery import Retry, verdict
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.wiring import RunWiring
+from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.workspace.files import Workspace
 
 STORAGE_PAUSE_S = 1.0
@@ -69,11 +70,12 @@ class Worker:
         return True
 
     async def _once(self) -> None:
+        tools = await self._organs.tools()
         found = self._current()
         if found is None:
             return
         state, run = found
-        result = await self._result(state, run)
+        result = await self._result(tools, state, run)
         try:
             await finish_shielded(self._finish(run, result))
         except Unavailable:
@@ -87,10 +89,10 @@ class Worker:
         run = state.runs.get(self.run_id)
         return None if run is None else (state, run)
 
-    async def _result(self, state: SessionState, run: RunState) -> RunResult:
+    async def _result(self, tools: Registry, state: SessionState, run: RunState) -> RunResult:
         """The loop's result; a defect of ours fails the run with its name, not the daemon."""
         try:
-            self.wiring = RunWiring(self._organs, state, run)
+            self.wiring = RunWiring(self._organs, tools, state, run)
             await self._organs.load_trace(self.session)
             conversation = await self._organs.conversations.of(
                 self.session, run.agent, [one.letter for one in state.letters.values()]

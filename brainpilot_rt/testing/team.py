@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -165,6 +166,10 @@ def plain_profile(_role: str) -> Profile:
     return Profile("plain", create)
 
 
+async def _ready(tools: Registry) -> Registry:
+    return tools
+
+
 async def _nothing_found(_session: SessionId, _tree: Workspace, _q: str, _k: int) -> list[Passage]:
     return []
 
@@ -216,7 +221,7 @@ class _Parts:
             ),
             stream=stream,
             model_of=lambda _provider, _model: None,
-            tools=Registry([*team_tools(), *setup.tools]),
+            tools=partial(_ready, Registry([*team_tools(), *setup.tools])),
             search=_nothing_found,
             workspace=self.worktrees.of,
             profile=plain_profile,
