@@ -215,7 +215,7 @@ def _host_turn(
 def _pause(state: SessionState, event: ev.StopRequested | ev.DeliveryResumed) -> SessionState:
     paused = isinstance(event, ev.StopRequested)
     agents = {
-        name: changed(agent, paused=paused, retry_at_ms=None if paused else agent.retry_at_ms)
+        name: changed(agent, paused=paused, retry_at_ms=None)
         if event.agent in (None, name) and agent.kind == "managed"
         else agent
         for name, agent in state.agents.items()

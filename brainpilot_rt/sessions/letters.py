@@ -38,8 +38,8 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
     if host is not None and state.agents[host.agent].paused:
         events += interrupted(state, moment)  # a stop is under way: what follows is a new request
         host = None
-    if any(one.paused for one in state.agents.values()):
-        events.append(ev.DeliveryResumed())
+    if any(one.paused or one.retry_at_ms is not None for one in state.agents.values()):
+        events.append(ev.DeliveryResumed())  # who speaks does not wait out somebody's pause
     letter = stamp(
         state,
         moment,

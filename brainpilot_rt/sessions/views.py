@@ -22,7 +22,10 @@ from brainpilot_rt.domain.usage import NO_USAGE, Usage
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """One line of the list of sessions. Times are Unix milliseconds."""
+    """One line of the list of sessions. Times are Unix milliseconds.
+
+    The last four are None when not set, and all of a session that is not in memory.
+    """
 
     session: SessionId
     title: str
@@ -31,8 +34,8 @@ class SessionSummary:
     busy: bool = False
     provider_id: str | None = None
     model_id: str | None = None
-    thinking: Thinking = "off"
-    domain_resources: str = "full"
+    thinking: Thinking | None = None
+    domain_resources: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

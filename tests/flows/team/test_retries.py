@@ -252,3 +252,19 @@ async def test_a_request_repeated_under_its_key_leaves_no_phantom_behind(tmp_pat
         state = await crew.settled()
         assert not state.busy
         assert await crew.violations() == []
+
+
+@pytest.mark.requirement("retry")
+async def test_a_message_of_the_user_ends_a_pause_before_the_next_attempt(tmp_path: Path):
+    model = ScriptedModel()
+    model.say("principal", RetryableFault("busy", retry_after_s=200))
+    model.say("principal", "Here I am.")
+    async with team(memory_log(), model.stream, tmp_path) as crew:
+        await crew.create()
+        await crew.post("hello")
+        await crew.until(lambda state: state.agents[PRINCIPAL].retry_at_ms is not None)
+        began = asyncio.get_running_loop().time()
+        await crew.post("are you there?")
+        await crew.settled()
+        assert asyncio.get_running_loop().time() - began < 10
+        assert model.requests_of("principal")[-1].messages[-1].role == "user"
