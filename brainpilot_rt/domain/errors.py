@@ -77,6 +77,12 @@ class Busy(CommandRejected):
         self.retry_after_s = retry_after_s
 
 
+class MemoryFull(Busy):
+    """The memory budget the user set is used up; nothing was accepted."""
+
+    code = "memory_full"
+
+
 class Unavailable(RuntimeFault):
     """Storage is in trouble or the daemon is stopping; nothing was accepted."""
 

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -91,7 +92,8 @@ class Idempotency:
             ticket = Ticket(keys[0], fingerprint, self._clock.now_ms())
             request.scope[_TICKET] = ticket
             response = await act(request)
-            if not ticket.stored and response.status_code < 300:  # noqa: PLR2004 - done
+            done = response.status_code < HTTPStatus.MULTIPLE_CHOICES
+            if done and not ticket.stored and "retry-after" not in response.headers:
                 receipt = ticket.receipt(response.status_code, bytes(response.body))
                 await self._log.append(DAEMON_STREAM, [], receipt=receipt)
             return response

@@ -168,7 +168,7 @@ def judge(scope: Scope, rules: Rules) -> Refusal | None:
         message = "a token is accepted in the query of a stream only"
         return Refusal(400, "token_in_query", message, "token_in_query")
     if not is_clean(scope.get("raw_path") or path.encode()):
-        return Refusal(400, "bad_path", "the path is not clean UTF-8", "path")
+        return Refusal(400, "bad_path", "the path holds an encoded slash, or is not UTF-8", "path")
     return None
 
 

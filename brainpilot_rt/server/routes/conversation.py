@@ -6,7 +6,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest, NotFound, Unavailable
+from brainpilot_rt.domain.errors import BadRequest, MemoryFull, NotFound, Unavailable
 from brainpilot_rt.domain.ids import (
     CallId,
     RequestId,
@@ -59,9 +59,17 @@ def _accepted(posted: Posted) -> Answer:
         "accepted": True,
         "runId": posted.host_run_id,
         "messageId": posted.message_id,
-        "letterId": posted.letter_id,
     }
-    return 200, body | ({"queued": True} if posted.queued else {})
+    letter = {} if posted.letter_id is None else {"letterId": posted.letter_id}
+    return 200, body | letter | ({"queued": True} if posted.queued else {})
+
+
+def _refused(full: MemoryFull) -> Response:
+    """BrainPilot's form of "not now"."""
+    reason = {"reason": full.message, "error": full.message, "code": full.code}
+    response = json_response((200, {"accepted": False} | reason))
+    response.headers["retry-after"] = str(round(full.retry_after_s))
+    return response
 
 
 def _answered(outcome: Literal["ok", "stale"]) -> Answer:
@@ -93,13 +101,16 @@ class ConversationRoutes:
             return await self._answer(request, session, values)
         body = parse(MessageBody, values, "invalid body")
         wanted = None if body.data is None else body.data.uuid
-        posted = await self._backend.post_message(
-            session,
-            agent=None if body.agent is None else parse_agent_name(body.agent),
-            content=body.content,
-            message_id=None if wanted is None else parse_client_id(wanted),
-            receipt=receipt_of(request, _accepted),
-        )
+        try:
+            posted = await self._backend.post_message(
+                session,
+                agent=None if body.agent is None else parse_agent_name(body.agent),
+                content=body.content,
+                message_id=None if wanted is None else parse_client_id(wanted),
+                receipt=receipt_of(request, _accepted),
+            )
+        except MemoryFull as full:
+            return _refused(full)
         return json_response(_accepted(posted))
 
     async def _answer(

@@ -89,8 +89,10 @@ class SessionRoutes:
         return json_response((200, {"sessions": [session_json(one) for one in found]}))
 
     async def show(self, request: Request) -> Response:
-        """GET /sessions/{id}."""
-        return json_response((200, session_json(await self._backend.session(session_of(request)))))
+        """GET /sessions/{id}. Loads it: what it was created with is told by its events only."""
+        session = session_of(request)
+        await self._backend.view(session)
+        return json_response((200, session_json(await self._backend.session(session))))
 
     async def update(self, request: Request) -> Response:
         """PUT /sessions/{id}."""

@@ -29,10 +29,13 @@ def session_json(summary: SessionSummary) -> Frame:
         "createdAt": iso(summary.created_ms),
         "updatedAt": iso(summary.updated_ms),
         "busy": summary.busy,
-        "domainResources": summary.domain_resources,
-        "thinkingLevel": summary.thinking,
     }
-    return body | _present(providerId=summary.provider_id, modelId=summary.model_id)
+    return body | _present(
+        providerId=summary.provider_id,
+        modelId=summary.model_id,
+        domainResources=summary.domain_resources,
+        thinkingLevel=summary.thinking,
+    )
 
 
 def usage_json(usage: Usage) -> dict[str, int]:

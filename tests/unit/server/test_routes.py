@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from brainpilot_rt.domain.errors import MemoryFull
 from brainpilot_rt.domain.events import QuestionAsked
 from brainpilot_rt.domain.ids import PRINCIPAL, CallId, RequestId, RunId
+from brainpilot_rt.server.ports import Posted
 from tests.unit.server.world import SESSION, Script, Server, serving
 
 HERE = f"/sessions/{SESSION}"
@@ -122,6 +124,27 @@ async def test_a_bad_message_is_refused_before_the_session_is_looked_for(body: A
         status, problem = await call(server, "POST", "/sessions/unknown/messages", body)
         assert status == 400
         assert set(problem) == {"error", "detail", "code"}
+
+
+async def test_a_full_memory_budget_is_no_error_and_the_refusal_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def full(*_: Any, **__: Any) -> Posted:
+        raise MemoryFull("the memory budget is used up", retry_after_s=10)
+
+    async with serving() as server:
+        await Script(server.backend).begin()
+        key = {"idempotency-key": "k1"}
+        with monkeypatch.context() as patch:
+            patch.setattr(server.backend, "post_message", full)
+            answer = await server.client.post(
+                f"{HERE}/messages", json={"content": "x"}, headers=key
+            )
+        assert (answer.status_code, answer.headers["retry-after"]) == (200, "10")
+        assert answer.json()["accepted"] is False
+        assert answer.json()["reason"] == "the memory budget is used up"
+        again = await call(server, "POST", f"{HERE}/messages", {"content": "x"}, headers=key)
+        assert again[1]["accepted"] is True
 
 
 async def test_a_message_to_nobody_is_not_accepted():

@@ -1,0 +1,41 @@
+"""What the server is told: of sessions in memory and out of it, and of words that are answers."""
+
+from pathlib import Path
+
+from brainpilot_rt.server.wires.brainpilot_views import session_json
+from brainpilot_rt.supervision.answers import NewSession
+from brainpilot_rt.testing.models import Call, ScriptedModel
+from brainpilot_rt.testing.team import SESSION, team
+from tests.flows.team.moves import memory_log
+
+
+async def test_a_session_that_is_not_in_memory_is_listed_without_what_only_its_events_tell(
+    tmp_path: Path,
+):
+    async with team(memory_log(), ScriptedModel().stream, tmp_path) as crew:
+        new = NewSession(session=SESSION, title="One", thinking="low", model_id="m")
+        made = await crew.backend.create_session(new)
+        assert (made.thinking, made.model_id, made.domain_resources) == ("low", "m", "full")
+        await crew.backend.evict_session(SESSION)
+        (listed,) = await crew.backend.list_sessions()
+        shown = {"id", "title", "createdAt", "updatedAt", "busy"}
+        assert (listed.title, set(session_json(listed))) == ("One", shown)
+        await crew.backend.view(SESSION)
+        (loaded,) = await crew.backend.list_sessions()
+        assert (loaded.thinking, loaded.model_id, loaded.domain_resources) == ("low", "m", "full")
+
+
+async def test_words_that_answer_a_question_are_accepted_and_make_no_letter(tmp_path: Path):
+    model = ScriptedModel()
+    model.say("principal", Call("ask_user", {"question": "Which?"}))
+    model.say("principal", "Good.")
+    async with team(memory_log(), model.stream, tmp_path) as crew:
+        await crew.create()
+        first = await crew.post("Go.")
+        await crew.until(lambda state: state.questions)
+        second = await crew.post("The red one.")
+        assert first.letter_id is not None
+        assert (second.letter_id, second.queued) == (None, False)
+        assert second.host_run_id == first.host_run_id
+        state = await crew.settled()
+        assert not state.letters
