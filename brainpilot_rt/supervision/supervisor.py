@@ -181,10 +181,15 @@ class Supervisor:
         await manager.dispatch(session, cmd.DestroyAgent(agent=agent, by=by))
 
     async def evict(self, session: SessionId) -> int:
-        """Stop everything of a session and drop it from memory; how many runs were stopped."""
+        """Stop everything of a session and drop it from memory.
+
+        The number of its agents that were there to be stopped, idle ones too: none when it was not
+        in memory.
+        """
         manager = self._organs.manager
+        found = manager.find(session)
+        stopped = 0 if found is None else _present(found)
         state = await manager.load(session)
-        stopped = len(state.runs)
         if _anything_to_stop(state, None):
             await finish_shielded(self._stop(session, None, "evicted"))
         await manager.dispatch(session, cmd.Evict(agents_stopped=stopped))
@@ -231,6 +236,11 @@ class Supervisor:
             return False
         asked = {one.call_id for one in state.questions.values()}
         return any(one.call_id not in asked for one in worker.wiring.runner.running)
+
+
+def _present(state: SessionState) -> int:
+    managed = [agent for agent in state.agents.values() if agent.kind == "managed"]
+    return sum(agent.phase is not AgentPhase.STOPPED for agent in managed)
 
 
 def _anything_to_stop(state: SessionState, agent: AgentName | None) -> bool:

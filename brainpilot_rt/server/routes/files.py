@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
-from brainpilot_rt.domain.errors import BadRequest, TooLarge
+from brainpilot_rt.domain.errors import BadRequest, NotFound, TooLarge
 from brainpilot_rt.server.bodies import Body, decode_base64, parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
@@ -57,7 +57,10 @@ class FileRoutes:
     async def index(self, request: Request) -> Response:
         """GET /sessions/{id}/files: one level."""
         workspace, path = self._asked(request, "/workspace")
-        entries = await asyncio.to_thread(workspace.list_folder, path)
+        try:
+            entries = await asyncio.to_thread(workspace.list_folder, path)
+        except NotFound:
+            entries = []  # a root that this daemon does not have, as a folder that is missing
         body = to_json([asdict(entry) for entry in entries])
         return Response(body, media_type="application/json")
 

@@ -32,6 +32,13 @@ async def test_a_file_goes_up_is_listed_comes_down_and_is_deleted(tmp_path: Path
         assert (missing.status_code, missing.json()["deleted"]) == (404, False)
 
 
+async def test_a_folder_that_is_not_there_is_empty(tmp_path: Path):
+    async with serving(folder=tmp_path) as server:
+        for path in ("/workspace/none", "/shared", "/attachments"):
+            listed = await server.client.get(FILES, params={"path": path})
+            assert (listed.status_code, listed.json()) == (200, [])
+
+
 async def test_bytes_may_be_sent_as_they_are_and_text_read_as_text(tmp_path: Path):
     async with serving(folder=tmp_path) as server:
         made = await server.client.post(

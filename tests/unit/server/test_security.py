@@ -224,6 +224,16 @@ async def test_a_token_in_the_query_opens_streams_and_nothing_else():
             assert (with_header.status_code == 400) is not row.stream
 
 
+async def test_behind_a_capability_path_the_token_of_the_query_is_the_proxys():
+    async with serving() as server:
+        await Script(server.backend).begin()
+        stream = f"/sse/{SESSION}?token=of-the-proxy"
+        assert (await ask(server, "GET", f"/c/{TOKEN}{stream}", {})).status_code == 200
+        assert (await ask(server, "GET", f"/c/wrong{stream}", {})).status_code == 401
+        right = f"/c/wrong/sse/{SESSION}?token={TOKEN}"
+        assert (await ask(server, "GET", right, {})).status_code == 401
+
+
 async def test_the_token_is_the_one_of_the_moment():
     secret = ["first"]
     async with serving(token=lambda: secret[0]) as server:

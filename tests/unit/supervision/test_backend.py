@@ -16,7 +16,8 @@ async def test_a_session_that_is_not_in_memory_is_listed_without_what_only_its_e
         new = NewSession(session=SESSION, title="One", thinking="low", model_id="m")
         made = await crew.backend.create_session(new)
         assert (made.thinking, made.model_id, made.domain_resources) == ("low", "m", "full")
-        await crew.backend.evict_session(SESSION)
+        assert await crew.backend.evict_session(SESSION) == 1
+        assert await crew.backend.evict_session(SESSION) == 0
         (listed,) = await crew.backend.list_sessions()
         shown = {"id", "title", "createdAt", "updatedAt", "busy"}
         assert (listed.title, set(session_json(listed))) == ("One", shown)
