@@ -188,7 +188,7 @@ class Probe:
 
 def be_daemon(folder: str, *arguments: str) -> None:
     """The daemon's own command with a probe on its loop."""
-    from brainpilot_rt import daemon as runtime  # noqa: PLC0415 - only this process needs it
+    from brainpilot_rt.daemon import main as runtime  # noqa: PLC0415 - only this process needs it
     from brainpilot_rt.cli.main import main as command  # noqa: PLC0415 - as above
 
     work = runtime.serve
@@ -258,7 +258,9 @@ class Model(asyncio.Protocol):
 def _chunk(delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return _framed(
-        json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice]} | more).encode()
+        json.dumps(
+            {"id": "c", "object": "chat.completion.chunk", "choices": [choice]} | more
+        ).encode()
     )
 
 

@@ -6,7 +6,6 @@ import sys
 
 import click
 
-from brainpilot_rt import daemon
 from brainpilot_rt.aiokit.lock import AlreadyOwned
 from brainpilot_rt.cli.options import (
     Common,
@@ -18,7 +17,10 @@ from brainpilot_rt.cli.options import (
     with_talk,
 )
 from brainpilot_rt.cli.terminal import Screen
+from brainpilot_rt.daemon import main as daemon
+from brainpilot_rt.daemon.listener import PortTaken
 from brainpilot_rt.domain.errors import RuntimeFault
+from brainpilot_rt.supervision.whereabouts import Ready
 
 
 @click.command("serve")
@@ -49,7 +51,7 @@ def serve_command(
     for warning in settings.warnings:
         screen.say(f"warning: {warning}")
 
-    def on_ready(ready: daemon.Ready) -> None:
+    def on_ready(ready: Ready) -> None:
         if as_json:
             print_json(dataclasses.asdict(ready))
         else:
@@ -57,11 +59,11 @@ def serve_command(
 
     try:
         sys.exit(daemon.run(settings, on_ready=on_ready))
-    except (AlreadyOwned, daemon.PortTaken, RuntimeFault, OSError) as error:
+    except (AlreadyOwned, PortTaken, RuntimeFault, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def _greet(screen: Screen, ready: daemon.Ready) -> None:
+def _greet(screen: Screen, ready: Ready) -> None:
     """Say where the daemon is. Its secret address is for a person's eyes, not for a log file."""
     screen.say(f"listening on {ready.url} (data in {ready.data_dir})")
     if screen.err.isatty():

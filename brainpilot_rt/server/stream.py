@@ -103,6 +103,7 @@ class EventStream(Response):
         abort = scope.get("state", {}).get("abort")
         if abort is not None:
             abort()
+            await _until_gone(receive)
 
     async def _run(self, receive: Receive, send: Send) -> Subscriber:
         """Send all there is. To stop is to let the time limit pass."""
@@ -110,7 +111,7 @@ class EventStream(Response):
         limit = asyncio.timeout(None)
         subscriber = self._hub.open(lambda: limit.reschedule(loop.time()))
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(_until_gone(receive, subscriber))
+            watcher = group.create_task(_watch(receive, subscriber))
             try:
                 async with limit:
                     try:
@@ -138,9 +139,13 @@ class EventStream(Response):
             _log.warning("a stream ended early: %s", fault.message)
 
 
-async def _until_gone(receive: Receive, subscriber: Subscriber) -> None:
+async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _watch(receive: Receive, subscriber: Subscriber) -> None:
+    await _until_gone(receive)
     subscriber.stop("gone")
 
 

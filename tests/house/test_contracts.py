@@ -42,7 +42,7 @@ PLANTS = {
 
 # Allowed imports: a fence that is too tight would push people to disable it.
 AT_HOME = {
-    "daemon.py": "import uvicorn\nimport brainpilot_rt.server.app\n",
+    "daemon/main.py": "import uvicorn\nimport brainpilot_rt.server.app\n",
     "settings.py": "import os\nimport brainpilot_rt.domain\n",
     "server/app.py": "import starlette\n",
     "eventlog/sqlite.py": "import aiosqlite\n",
@@ -50,7 +50,7 @@ AT_HOME = {
     "mailbox/watcher.py": "import watchfiles\n",
     "models/anthropic.py": "import httpx\n",
     "models/routing.py": "def sample():\n    import numpy\n",
-    "cli/serve.py": "import httpx\nimport brainpilot_rt.daemon\n",
+    "cli/serve.py": "import httpx\nimport brainpilot_rt.daemon.main\n",
     "supervision/guardrail_http.py": "import httpx\n",
 }
 

@@ -274,7 +274,7 @@ async def test_a_parked_connection_is_aborted_where_the_server_lends_the_means()
             await anext(response.aiter_raw())
             for number in range(400):
                 await server.backend.commit(SESSION, notice("x" * 100, number))
-            await until(lambda: aborted)
+            await until(lambda: aborted)  # the client is still there: nobody waits for it
         assert server.app.state.streams.count == 0
 
 
