@@ -38,11 +38,19 @@ const attempt = (deed) => (event) => {
 
 // --- sessions ---------------------------------------------------------------
 
+function when(instant) {
+  const at = new Date(instant);
+  return at.toDateString() === new Date().toDateString() ? at.toLocaleTimeString() : at.toLocaleString();
+}
+
 async function listSessions() {
   const { sessions } = await ask("GET", "sessions");
-  by("sessions").replaceChildren(...sessions.reverse().map((session) => {
+  sessions.sort((one, other) => other.updatedAt.localeCompare(one.updatedAt));
+  by("sessions").replaceChildren(...sessions.map((session) => {
     const button = element("button", "", session.title || session.id);
     button.type = "button";
+    button.title = session.id;
+    button.append(element("time", "", when(session.updatedAt)));
     if (session.id === view.session) button.setAttribute("aria-current", "true");
     button.addEventListener("click", attempt(() => open(session.id)));
     const item = element("li");
