@@ -138,12 +138,13 @@ class SessionManager:
         self,
         session: SessionId,
         command: Command,
-        receipt: Callable[[Sequence[Event]], Receipt | None] | None = None,
+        receipt: Callable[[Sequence[Event], int], Receipt | None] | None = None,
     ) -> list[Recorded]:
         """Decide a command and return its committed events, what followed from them included.
 
-        `receipt` builds the durable answer stored in the same commit. A caller cancelled while it
-        waits is cancelled after the commit: accepted is accepted.
+        `receipt` builds the durable answer stored in the same commit, from the events and the time
+        (Unix milliseconds) they carry. A caller cancelled while it waits is cancelled after the
+        commit: accepted is accepted.
         """
         if session in self._deleting and not isinstance(command, _ENDING):
             raise _unknown(session)
@@ -155,7 +156,7 @@ class SessionManager:
             if refused.events:
                 await finish_shielded(self._append(slot, refused.events, moment, None))
             raise refused.error from None
-        answer = receipt(events) if receipt is not None else None
+        answer = receipt(events, moment.now_ms) if receipt is not None else None
         return await finish_shielded(self._append(slot, events, moment, answer))
 
     async def record(self, session: SessionId, *events: Event) -> list[Recorded]:

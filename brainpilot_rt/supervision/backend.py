@@ -131,25 +131,25 @@ class Backend:
         session = parse_session_id(new.session or self._organs.new_id())
         if new.workspace is not None:
             self._worktrees.check(new.workspace)
-        summary: list[SessionSummary] = []
+        made: list[SessionSummary] = []
 
-        def answer(events: Sequence[Event]) -> Receipt | None:
-            del events
-            now = self._organs.clock.now_ms()
+        def answer(events: Sequence[Event], at_ms: int) -> Receipt | None:
+            if not events:
+                return None  # it was there already, as somebody else wanted it
             fresh = SessionSummary(
                 session=session,
                 title=_title(new.title),
-                created_ms=now,
-                updated_ms=now,
+                created_ms=at_ms,
+                updated_ms=at_ms,
                 provider_id=new.provider_id,
                 model_id=new.model_id,
                 thinking=new.thinking,
                 domain_resources=new.domain_resources,
             )
-            summary.append(fresh)
+            made.append(fresh)
             return receipt(fresh) if receipt is not None else None
 
-        created = await self._organs.manager.dispatch(
+        await self._organs.manager.dispatch(
             session,
             cmd.CreateSession(
                 title=_title(new.title),
@@ -161,9 +161,9 @@ class Backend:
             ),
             answer,
         )
-        if created:
+        if made:
             await asyncio.to_thread(self._worktrees.settle_in, session)
-            return summary[0]
+            return made[0]
         return await self.session(session)
 
     async def session(self, session: SessionId) -> SessionSummary:
@@ -248,7 +248,7 @@ class Backend:
         )
         posted: list[Posted] = []
 
-        def answer(events: Sequence[Event]) -> Receipt | None:
+        def answer(events: Sequence[Event], _at_ms: int) -> Receipt | None:
             accepted = [one for one in events if isinstance(one, ev.LetterAccepted)]
             open_turn = state.host_turn.host_run_id if state.host_turn else host
             posted.append(
@@ -271,8 +271,7 @@ class Backend:
         self._accepting()
         await self._loaded(session)
 
-        def stored(events: Sequence[Event]) -> Receipt | None:
-            del events
+        def stored(_events: Sequence[Event], _at_ms: int) -> Receipt | None:
             return receipt("ok") if receipt is not None else None
 
         command = cmd.AnswerQuestion(request_id=request_id, answer=answer)

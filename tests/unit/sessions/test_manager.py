@@ -113,7 +113,10 @@ async def test_an_answer_refused_for_its_key_leaves_no_trace_of_its_events():
     desk = Desk()
     await desk.create()
 
-    def same(_events: object) -> Receipt:
+    times: list[int] = []
+
+    def same(_events: object, at_ms: int) -> Receipt:
+        times.append(at_ms)
         return Receipt(key="k", fingerprint="f", status=202, body=b"", at_ms=0)
 
     async with asyncio.TaskGroup() as group:
@@ -122,7 +125,7 @@ async def test_an_answer_refused_for_its_key_leaves_no_trace_of_its_events():
         )
         second = group.create_task(_refused(desk, world.post(), same))
         third = group.create_task(desk.manager.dispatch(SESSION, world.post()))
-    assert first.result()
+    assert [one.at_ms for one in first.result()] == times[:1]
     assert isinstance(second.result(), Conflict)
     assert third.result()
     await asyncio.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from brainpilot_rt.eventlog.port import Receipt
 from brainpilot_rt.server.wires.brainpilot_views import session_json
 from brainpilot_rt.supervision.answers import NewSession
 from brainpilot_rt.testing.models import Call, ScriptedModel
@@ -24,6 +25,23 @@ async def test_a_session_that_is_not_in_memory_is_listed_without_what_only_its_e
         await crew.backend.view(SESSION)
         (loaded,) = await crew.backend.list_sessions()
         assert (loaded.thinking, loaded.model_id, loaded.domain_resources) == ("low", "m", "full")
+
+
+async def test_a_session_that_is_there_already_is_not_told_as_the_one_that_was_wanted(
+    tmp_path: Path,
+):
+    async with team(memory_log(), ScriptedModel().stream, tmp_path) as crew:
+        told: list[object] = []
+
+        def durable(made: object) -> Receipt:
+            told.append(made)
+            return Receipt(key=f"k{len(told)}", fingerprint="f", status=201, body=b"", at_ms=0)
+
+        create = crew.backend.create_session
+        first = await create(NewSession(session=SESSION, title="One"), durable)
+        again = await create(NewSession(session=SESSION, title="Two"), durable)
+        assert told == [first]
+        assert (again.title, again.created_ms) == ("One", first.created_ms)
 
 
 async def test_words_that_answer_a_question_are_accepted_and_make_no_letter(tmp_path: Path):
