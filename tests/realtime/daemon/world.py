@@ -96,11 +96,16 @@ async def until(
 
 
 async def finished(daemon: RunningDaemon, session: str, turns: int = 1) -> list[Json]:
-    """Wait until so many host turns are over; the log's lines then."""
+    """Wait until so many host turns and every run are over; the log's lines then.
+
+    A specialist says its last words after its result has ended the host turn.
+    """
     async with asyncio.timeout(PATIENCE_S):
         while True:
             lines = await log_lines(daemon, session)
-            if sum(line["type"] == "host_turn_finished" for line in lines) >= turns:
+            count = Counter(line["type"] for line in lines)
+            open_runs = count["run_started"] - count["run_finished"] - count["run_interrupted"]
+            if count["host_turn_finished"] >= turns and not open_runs:
                 return lines
             await asyncio.sleep(0.02)
 
