@@ -1,9 +1,9 @@
 """The load client: raw asyncio, in a process of its own, so that it shares no interpreter with us.
 
 It speaks just enough HTTP/1.1 and SSE to drive a daemon: keep-alive, precomputed requests, frames
-told apart by a substring. A row asks for a job (`ask`); the job runs here (`python -m bench.client`,
-the question as JSON on stdin, the answer as JSON on stdout) and measures the daemon's processor
-time and memory from outside, for exactly the time that its own clock runs.
+told apart by a substring. A row asks for a job (`ask`); it runs here: `python -m bench.client`, the
+question as JSON on stdin, the answer as JSON on stdout. It measures the daemon's processor time
+and memory from outside, for exactly the time that its own clock runs.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvloop
+from typing_extensions import override
 
 FINISHED = b'"type":"RUN_FINISHED"'
 STARTED = b'"type":"RUN_STARTED"'
@@ -66,10 +67,12 @@ class Http(asyncio.Protocol):
         self._waiting: asyncio.Future[bytes] | None = None
         self.transport: asyncio.Transport | None = None
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Collect an answer; give its body when it is whole."""
         got = self._got
@@ -82,9 +85,7 @@ class Http(asyncio.Protocol):
             _, named, rest = lower.partition(b"content-length: ")
             self._length = int(rest.split(b"\r", 1)[0]) if named else -1
         start = self._head + 4
-        whole = (
-            got.endswith(b"0\r\n\r\n") if self._length < 0 else len(got) >= start + self._length
-        )
+        whole = got.endswith(b"0\r\n\r\n") if self._length < 0 else len(got) >= start + self._length
         waiting = self._waiting
         if whole and waiting is not None and not waiting.done():
             body = bytes(got[start:])
@@ -97,6 +98,7 @@ class Http(asyncio.Protocol):
             else:
                 waiting.set_exception(RuntimeError(f"{status}: {body[:300]!r}"))
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who waits."""
         if self._waiting is not None and not self._waiting.done():
@@ -120,17 +122,20 @@ class Events(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.lost = asyncio.Event()
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the stream."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self.transport.write(self._request)
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Split into frames."""
         *whole, self._rest = (self._rest + data).split(b"\n\n")
         for frame in whole:
             self._on_frame(frame)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """The stream has ended."""
         del exc
@@ -227,7 +232,7 @@ class Talk:
 
     @classmethod
     async def begin(cls, peer: Peer, text: str = "hello", *, team: bool = False) -> "Talk":
-        """A new session, followed; its first run is over. `team`: a run lasts until all are idle."""
+        """A new session, followed, its first run over. `team`: a run lasts until all are idle."""
         line = await http(peer)
         talk = cls(peer, line, await new_session(peer, line), text)
         talk._last = TURN_ENDED if team else FINISHED
@@ -367,8 +372,9 @@ async def ran_once(peer: Peer, *, count: int) -> Answer:
     await settled(peer)
     with Watch(peer, answer):
         for _ in range(count):
+            start = time.perf_counter()
             talk = await Talk.begin(peer)
-            answer.note("run", talk.moments["finished"])
+            answer.note("run", time.perf_counter() - start)
             assert talk.line.transport is not None
             talk.line.transport.close()
         await settled(peer)
@@ -389,6 +395,40 @@ async def holds(peer: Peer, *, count: int) -> Answer:
             await come.wait()
         await settled(peer)
     answer.extra["kb_each"] = answer.extra["rss_growth_mb"] * 1024 / count
+    return answer
+
+
+async def fans(peer: Peer, *, readers: int, count: int) -> Answer:
+    """Runs in a session that many streams follow: until the last of them saw the end."""
+    answer = Answer()
+    talk = await Talk.begin(peer)
+    left = 0
+    frames = 0
+    everybody = asyncio.Event()
+
+    def on_frame(frame: bytes) -> None:
+        nonlocal left, frames
+        frames += 1
+        if FINISHED in frame:
+            left -= 1
+            if left == 0:
+                everybody.set()
+
+    for _ in range(readers):
+        await events(peer, f"/sse/{talk.session}", on_frame)
+    await settled(peer)
+    frames = 0
+    with Watch(peer, answer):
+        for _ in range(count):
+            left = readers
+            everybody.clear()
+            start = time.perf_counter()
+            await talk.run(Answer())
+            async with asyncio.timeout(GIVE_UP_S):
+                await everybody.wait()
+            answer.note("finished", time.perf_counter() - start)
+        await settled(peer)
+    answer.extra["cpu_us_each"] = answer.cpu_s / frames * 1e6
     return answer
 
 
@@ -503,7 +543,8 @@ async def letters(peer: Peer, *, mailbox: str, count: int, pace_s: float) -> Ans
             renamed = durable_drop(home, f"b{number:06d}.json", data.encode())
             answer.note("hop", time.perf_counter() - start)
             async with asyncio.timeout(GIVE_UP_S):
-                answer.note("seen", await seen.pop(mark) - renamed)
+                answer.note("seen", await seen[mark] - renamed)
+            del seen[mark]
     return answer
 
 
@@ -523,7 +564,7 @@ def durable_drop(home: Path, name: str, data: bytes) -> float:
 
 JOBS: dict[str, Callable[..., Awaitable[Answer]]] = {
     job.__name__: job
-    for job in (gets, creates, runs, ran_once, holds, stalls, histories, resumes, letters)
+    for job in (gets, creates, runs, ran_once, holds, fans, stalls, histories, resumes, letters)
 }
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvloop
+from typing_extensions import override
 
 from bench.client import Peer
 from bench.runner import Place, Sample
@@ -188,8 +189,8 @@ class Probe:
 
 def be_daemon(folder: str, *arguments: str) -> None:
     """The daemon's own command with a probe on its loop."""
-    from brainpilot_rt.daemon import main as runtime  # noqa: PLC0415 - only this process needs it
     from brainpilot_rt.cli.main import main as command  # noqa: PLC0415 - as above
+    from brainpilot_rt.daemon import main as runtime  # noqa: PLC0415 - only this process needs it
 
     work = runtime.serve
 
@@ -204,10 +205,12 @@ def be_daemon(folder: str, *arguments: str) -> None:
 class Bare(asyncio.Protocol):
     """Answers whatever comes."""
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
+    @override
     def data_received(self, data: bytes) -> None:
         """One request, one answer."""
         del data
@@ -220,11 +223,13 @@ class Model(asyncio.Protocol):
     The model's name says how: `t<tokens>r<rate>`, rate 0 meaning flat out.
     """
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._got = b""
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Wait for the whole question, then answer."""
         self._got += data
