@@ -11,19 +11,29 @@ a `Question:` line, then one line per finding, a sentence followed by its citati
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
 from brainpilot_rt.domain.citations import CITATION, Citation, write
-from brainpilot_rt.models.sentences import Sentence, parts, sentences, stem, terms, words
+from brainpilot_rt.models.sentences import (
+    Sentence,
+    is_overview,
+    parts,
+    sentences,
+    stem,
+    terms,
+    words,
+)
 
 FINDINGS_MAX: Final = 6
 FINDINGS_PER_FILE_MAX: Final = 3
 QUOTE_CHARS_MAX: Final = 110
 SENTENCE_CHARS_SHORT: Final = 24
 QUOTE_CHARS_MIN: Final = 2
+QUOTE_CHARS_SHORT: Final = 12
+"""A quote below this is taken only where no other part of the sentence can be quoted."""
 CLOSE_ENOUGH: Final = 0.4
 """A finding is kept when its score is at least this share of the best one's."""
 OTHER_PART_SHARE: Final = 0.35
@@ -32,6 +42,8 @@ FRAGMENT_SHARE: Final = 0.6
 """What a heading, a date line or a question counts, against a sentence that states something."""
 NEARBY_SHARE: Final = 0.4
 """What a term in the heading or the file name counts, against one in the sentence itself."""
+
+NO_DOCUMENTS: Final = "There are no documents here: no text file has anything in it."
 
 _STATEMENT: Final = re.compile(r"[.!\u3002\uff01:][\"'\u201d\u2019)\]*_]*$")
 _UNQUOTABLE: Final = re.compile(r"[\"\u201c\u201d]|\s{2,}|[^\S ]")
@@ -82,6 +94,20 @@ def findings(question: str, search_result: str) -> list[Finding]:
     return _choose(turns, set(rarity))
 
 
+def openings(shown: Iterable[tuple[str, str]]) -> list[Finding]:
+    """What each file begins with: its first statement, else its first words.
+
+    Takes (path, text of the read tool).
+    """
+    found: list[Finding] = []
+    for path, text in shown:
+        own = sentences(f"### 1. {path}:1-1 (score 0)\n{text}")
+        told = [one for one in own if _is_whole(one)]
+        cited = (_cite(sentence, set()) for sentence in [*told, *own])
+        found += [finding for finding in [next((one for one in cited if one), None)] if finding]
+    return found
+
+
 def missing(question: str, found: list[Finding]) -> list[str]:
     """The words of the question that no finding mentions, as the question writes them."""
     covered = {stem for finding in found for stem in terms(f"{finding.statement} {finding.path}")}
@@ -93,7 +119,8 @@ def write_findings(question: str, found: list[Finding]) -> str:
     """Findings as letter text."""
     lines = [f"Question: {_one_line(question)}", ""]
     if not found:
-        return "\n".join([*lines, "No passage of the documents covers this question."])
+        nothing = "No passage of the documents covers this question."
+        return "\n".join([*lines, NO_DOCUMENTS if is_overview(question) else nothing])
     lines.append("Findings (offline text search, not an LLM), best first:")
     lines += [f"{n}. {each.statement} {each.citation}" for n, each in enumerate(found, 1)]
     return "\n".join(lines)
@@ -116,7 +143,13 @@ def read_findings(content: str) -> tuple[str, list[Finding]]:
 
 
 def compose(question: str, found: list[Finding]) -> str:
-    """An answer made of findings: the best one, the others by file, and what was not found."""
+    """An answer made of findings: the best one, the others by file, and what was not found.
+
+    Of what documents are about it tells how each begins.
+    """
+    if is_overview(question):
+        begin = [f"{each.path}: {each.statement} {each.citation}" for each in found]
+        return "\n".join(["The documents begin like this:", "", *(f"- {one}" for one in begin)])
     best, *others = found
     blocks = [f"{best.statement} {best.citation}"]
     if others:
@@ -141,8 +174,12 @@ def _score(question: str, sentence: Sentence, stems: set[str], weight: dict[str,
     score += sum(
         _HINT_WEIGHT for kind, sign in _HINTS if kind.search(asked) and sign.search(sentence.text)
     )
-    whole = len(sentence.text) >= SENTENCE_CHARS_SHORT and _STATEMENT.search(sentence.text)
-    return score * (1.0 if whole else FRAGMENT_SHARE)
+    return score * (1.0 if _is_whole(sentence) else FRAGMENT_SHARE)
+
+
+def _is_whole(sentence: Sentence) -> bool:
+    """Whether it states something, as headings, date lines and questions do not."""
+    return len(sentence.text) >= SENTENCE_CHARS_SHORT and bool(_STATEMENT.search(sentence.text))
 
 
 def _choose(ranked: Iterator[Sentence], wanted: set[str]) -> list[Finding]:
@@ -161,16 +198,16 @@ def _choose(ranked: Iterator[Sentence], wanted: set[str]) -> list[Finding]:
 
 def _cite(sentence: Sentence, wanted: set[str]) -> Finding | None:
     """Quote the part of one line that covers most; None when nothing in it can be quoted."""
-    pieces: list[tuple[int, int, str]] = []
+    pieces: list[tuple[bool, int, int, str]] = []
     for line in sentence.lines:
         for part in _UNQUOTABLE.split(_BULLET.sub("", line.text)):
-            # Of the outer lines only what belongs to this sentence may be quoted.
-            kept = part.strip() if part.strip() in sentence.text else _overlap(part, sentence.text)
+            kept = _own(part.strip(), sentence.text)
             if len(kept) >= QUOTE_CHARS_MIN:
-                pieces.append((len(wanted & set(terms(kept))), len(kept), kept))
+                tells = len(kept) >= QUOTE_CHARS_SHORT
+                pieces.append((tells, len(wanted & set(terms(kept))), len(kept), kept))
     if not pieces:
         return None
-    quote = _cut(max(pieces)[2])
+    quote = _cut(max(pieces)[-1])
     citation = Citation(
         path=sentence.path,
         start_line=sentence.lines[0].number,
@@ -182,15 +219,17 @@ def _cite(sentence: Sentence, wanted: set[str]) -> Finding | None:
     return Finding(statement, write(citation), sentence.path)
 
 
-def _overlap(part: str, sentence: str) -> str:
-    """The part of a line that the sentence starts or ends with."""
-    words = part.split(" ")
-    for count in range(len(words) - 1, 0, -1):
-        tail, head = " ".join(words[-count:]).strip(), " ".join(words[:count]).strip()
-        if tail and sentence.startswith(tail):
-            return tail
-        if head and sentence.endswith(head):
-            return head
+def _own(part: str, sentence: str) -> str:
+    """What of a part of a line belongs to the sentence: all, the sentence itself, or one end."""
+    if part in sentence:
+        return part
+    if sentence in part:
+        return sentence
+    for count in range(min(len(part), len(sentence)), 0, -1):
+        if sentence.startswith(part[-count:]):
+            return part[-count:].strip()
+        if sentence.endswith(part[:count]):
+            return part[:count].strip()
     return ""
 
 

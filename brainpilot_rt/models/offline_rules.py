@@ -28,16 +28,22 @@ from brainpilot_rt.domain.messages import (
 )
 from brainpilot_rt.domain.model_calls import ModelRequest
 from brainpilot_rt.models.extraction import (
+    NO_DOCUMENTS,
     Finding,
     compose,
     findings,
+    openings,
     read_findings,
     write_findings,
 )
-from brainpilot_rt.models.sentences import parts, query
+from brainpilot_rt.models.sentences import is_overview, parts, query
 
 TOOL_TURNS_MAX: Final = 24
 PASSAGES: Final = 8
+FILES_LISTED: Final = 200
+FILES_TRIED: Final = 16
+FILES_SHOWN: Final = 8
+LINES_LOOKED_AT: Final = 40
 
 LABEL: Final = "Answered by the offline model: fixed rules and text search, not an LLM."
 ADVICE: Final = (
@@ -57,6 +63,9 @@ _SMALL_TALK: Final = re.compile(
     r"what can you do|help|test|ping|你好|您好|谢谢|嗨)(?: (?:there|all|team|you|very much))?\W*",
     re.IGNORECASE,
 )
+
+_FILE: Final = re.compile(r"(?!\[\d+ more|Nothing matches\.$).")
+_DOCUMENT: Final = re.compile(r"\.(?:md|markdown|txt|text|rst|org|adoc|tex|html?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +199,7 @@ def _take_question(scene: Scene, question: str, answer: Answer) -> Decision | No
             f"lines that answer it. {ADVICE}"
         )
         return None
-    if not query(question):
+    if not query(question) and not is_overview(question):
         answer.add(
             "I can only look for words, and this names none to look for. "
             f"Ask about something the documents may mention. {LABEL} {ADVICE}"
@@ -259,6 +268,8 @@ def _search_alone(scene: Scene, question: str, answer: Answer) -> Decision | Non
         return decision
     if found:
         answer.add(_final(question, found))
+    elif is_overview(question) and scene.offers("find"):
+        answer.add(f"{NO_DOCUMENTS} {LABEL} {ADVICE}")
     elif scene.offers("search"):
         answer.add(f"Nothing in the documents mentions this: {query(question)}. {LABEL} {ADVICE}")
     else:
@@ -296,6 +307,8 @@ def _specialist(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
 
 def _search(scene: Scene, question: str) -> tuple[Decision | None, list[Finding]]:
     """The next search to make, for the question and each of its parts, or what they found."""
+    if is_overview(question):
+        return _leaf_through(scene)
     results: list[str] = []
     for words in dict.fromkeys(query(part) for part in (question, *parts(question))):
         step = Step("search", {"query": words, "top_k": PASSAGES})
@@ -305,6 +318,33 @@ def _search(scene: Scene, question: str) -> tuple[Decision | None, list[Finding]
         if result is not None and not result.is_error:
             results.append(result.content)
     return None, findings(question, "\n\n".join(results))
+
+
+def _leaf_through(scene: Scene) -> tuple[Decision | None, list[Finding]]:
+    """The next file to look into, or how the files begin."""
+    listing = Step("find", {"pattern": "*", "type": "file", "limit": FILES_LISTED})
+    listed = scene.result(listing)
+    if listed is None and scene.offers("find"):
+        return Decision("I look which documents there are.", listing), []
+    shown: list[tuple[str, str]] = []
+    for path in _worth_a_look(listed.content) if listed and not listed.is_error else ():
+        step = Step("read", {"path": path, "limit": LINES_LOOKED_AT})
+        result = scene.result(step)
+        if result is None and scene.offers("read"):
+            return Decision(f"I look into {path}.", step), []
+        if result is not None and not result.is_error:
+            shown.append((path, result.content))
+        if len(shown) == FILES_SHOWN:
+            break
+    return None, openings(shown)
+
+
+def _worth_a_look(listing: str) -> list[str]:
+    """Of the files the find tool lists, some that are probably documents, those on top first."""
+    paths = [line for line in listing.split("\n") if _FILE.match(line)]
+    return sorted(paths, key=lambda path: (not _DOCUMENT.search(path), path.count("/")))[
+        :FILES_TRIED
+    ]
 
 
 def _send(to: str, kind: str, content: str, task: str | None = None) -> Step:

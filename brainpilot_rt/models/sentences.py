@@ -35,7 +35,23 @@ _STOP_WORDS: Final = frozenset(
 )
 _CJK: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _CJK_STOP: Final = re.compile(
-    "[的了是在吗呢吧和与及或有什么哪些怎么如何请问我你他她它们这那]|为什么|多少"
+    "为什么|为何|多少|多久|多长|几个|几年|几月|哪里|哪儿|哪个|哪位|哪年|哪天|何时|何处|何人"
+    "|[的了是在吗呢吧和与及或有什么哪些怎么如何请问我你他她它们这那谁]"
+)
+_WHOLE: Final = re.compile(
+    r"\b(?:documents?|files?|folder|notes?|texts?|here|workspace|this|about|contents?|overview"
+    r"|summar\w+)\b|文件|文档|资料|内容|总结|概述|概括|介绍",
+    re.IGNORECASE,
+)
+_WHOLE_CJK: Final = re.compile(
+    "文件夹|文件|文档|资料|内容|主要|大意|要点|总结|概述|概括|介绍|关于|一下|里面|[讲说写里中都下]"
+)
+_WHOLE_WORDS: Final = frozenset(
+    re.findall(
+        r"\S+",
+        "brief briefly content contents folder idea ideas key main note notes point points short "
+        "subject subjects theme themes topic topics workspace",
+    )
 )
 _TOKEN: Final = re.compile(rf"[{_CJK}]+|[^\W_{_CJK}]+(?:[.'\u2019-][^\W_{_CJK}]+)*")
 _HEADER: Final = re.compile(r"^### \d+\. (?P<path>.+):(?P<start>\d+)-\d+ \(score -?[\d.]+\)$")
@@ -91,6 +107,12 @@ def query(question: str) -> str:
     return " ".join(list(seen)[:QUERY_WORDS_MAX])
 
 
+def is_overview(question: str) -> bool:
+    """Whether this asks what the documents are about, and names nothing in them."""
+    rest = words(_WHOLE_CJK.sub(" ", question))
+    return bool(_WHOLE.search(question)) and _WHOLE_WORDS.issuperset(rest)
+
+
 def parts(question: str) -> list[str]:
     """The questions in a question, at most `PARTS_MAX`; the whole when there is only one."""
     found = [part for part in _PART.split(question) if terms(part)]
@@ -104,6 +126,8 @@ def sentences(search_result: str) -> list[Sentence]:
     for raw in search_result.split("\n"):
         if header := _HEADER.match(raw):
             path = header["path"]
+        elif "\ufffd" in raw:
+            continue  # not the text of the file: it is in another encoding
         elif path and (match := _LINE.match(raw)) and not _UNCITABLE_PATH.search(path):
             files.setdefault(path, {})[int(match["number"])] = match["text"] or ""
     return [

@@ -87,7 +87,7 @@ class Team:
         history = self.histories.setdefault(agent, [])
         history.append(message)
         run = f"run_{agent}_{len(history)}"
-        tools = tuple(name for name in TOOLS if name not in self.without)
+        tools = tuple(name for name in (*TOOLS, "find") if name not in self.without)
         for turn in range(40):
             self.turns += 1
             reply = await self._reply(request(agent, *history, turn=turn, run=run, tools=tools))
@@ -108,7 +108,12 @@ class Team:
     ) -> ToolResultMessage:
         arguments = call.arguments or {}
         content, is_error = search_result(self._matching(str(arguments.get("query")))), False
-        if call.name == "send_message":
+        if call.name == "find":
+            content = "\n".join(self.files) or "Nothing matches."
+        elif call.name == "read":
+            lines = self.files[str(arguments["path"])].splitlines()
+            content = "\n".join(f"{n}| {line}" for n, line in enumerate(lines, 1))
+        elif call.name == "send_message":
             content, is_error = "accepted", arguments["to"] in self.absent
             if is_error:
                 content = f"unknown recipient {arguments['to']}"

@@ -62,6 +62,22 @@ def test_a_sentence_over_two_lines_is_cited_with_both() -> None:
     assert any(citation.quote in line for line in text.splitlines())
 
 
+def test_a_sentence_among_others_of_a_line_without_spaces_is_quoted_alone() -> None:
+    text = "会议纪要\n会议由张经理主持。会议决定将新工厂建在苏州,预算为两亿元。散会。"
+    question = "新工厂建在哪里?预算是多少?"
+    (finding, *_) = findings(question, search_result({"a.txt": text}))
+    (citation,) = parse(finding.citation)
+    assert citation.quote == "会议决定将新工厂建在苏州,预算为两亿元。"
+    assert missing(question, [finding]) == []
+
+
+def test_a_word_or_two_are_no_quote_where_the_sentence_has_more() -> None:
+    text = "It rained. The fine\nwas paid in court, in coin, by an agent."
+    (finding, *_) = findings("What fine was it?", search_result({"a.txt": text}))
+    (citation,) = parse(finding.citation)
+    assert citation.quote == "was paid in court, in coin, by an agent."
+
+
 def test_an_abbreviation_does_not_end_a_sentence() -> None:
     assert _only("Who found the comet?", "Dr. Lee found the comet. Nobody else.") == (
         "Dr. Lee found the comet."
@@ -88,6 +104,13 @@ def test_quotation_marks_never_enter_a_quote() -> None:
 
 def test_a_path_that_can_not_be_cited_is_left_out() -> None:
     assert findings("valve", search_result({'a"b.txt': "The valve is open."})) == []
+
+
+def test_lines_in_an_unreadable_encoding_are_not_quoted() -> None:
+    text = "The valve \ufffd\ufffd is open.\nThe valve is closed."
+    assert [one.statement for one in findings("valve", search_result({"a": text}))] == [
+        "The valve is closed."
+    ]
 
 
 def test_findings_survive_the_letter_between_agents() -> None:

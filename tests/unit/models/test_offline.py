@@ -19,6 +19,7 @@ from brainpilot_rt.domain.model_calls import (
     TextDelta,
 )
 from brainpilot_rt.models import offline
+from brainpilot_rt.models.sentences import is_overview
 from tests.unit.models.team import Team, letter, request
 
 LIBRARY = {
@@ -85,7 +86,7 @@ async def test_the_team_says_so_when_nothing_matches() -> None:
     assert [each["to"] for each in team.letters] == ["librarian", "principal"]
 
 
-@pytest.mark.parametrize("words", ["hello", "Hi there!", "你好", "thanks", "what is this about?"])
+@pytest.mark.parametrize("words", ["hello", "Hi there!", "你好", "thanks", "how is it now?"])
 async def test_small_talk_is_answered_at_once_and_honestly(words: str) -> None:
     team = Team(LIBRARY)
     answer = await team.ask(words)
@@ -121,6 +122,32 @@ async def test_a_chinese_question_finds_chinese_lines() -> None:
     answer = await Team(files).ask("水泵运行多少小时?")
     assert _all_hold(answer, files)
     assert "水泵每天运行两小时" in answer
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What are these documents about, and what are their main points?",
+        "Please summarise the folder.",
+        "What is in these files?",
+        "这些文件主要讲什么?",
+        "请总结一下文档的内容。",
+    ],
+)
+async def test_what_the_documents_are_about_is_told_by_how_each_begins(question: str) -> None:
+    files = {
+        "b/data.csv": "year,depth\n1911,12\n",
+        "a.md": "# Pumps\n\nThis note compares three kinds of pumps.\nIt is old.\n",
+    }
+    answer = await Team(files).ask(question)
+    assert '- a.md: This note compares three kinds of pumps. [a.md:3-3 "This note' in answer
+    assert "b/data.csv: year,depth" in answer
+    assert "There are no documents here" in await Team({}).ask(question)
+
+
+def test_a_question_that_names_something_is_not_about_the_whole() -> None:
+    for question in ("What are these documents about Rask?", "文件里说灯塔在哪里?", "And why?"):
+        assert not is_overview(question)
 
 
 async def test_two_tasks_in_one_run_are_both_delivered() -> None:
