@@ -75,7 +75,7 @@ def findings(question: str, search_result: str) -> list[Finding]:
     """The sentences of a search result that answer best, those of every part of the question."""
     found = sentences(search_result)
     stems = [set(terms(sentence.text)) for sentence in found]
-    spread = Counter(stem for each in stems for stem in each)
+    spread = Counter(term for each in stems for term in each)
     rarity = {term: math.log(1 + len(found) / (1 + spread[term])) for term in terms(question)}
     ranked: list[list[Sentence]] = []
     for part in parts(question):
@@ -110,7 +110,7 @@ def openings(shown: Iterable[tuple[str, str]]) -> list[Finding]:
 
 def missing(question: str, found: list[Finding]) -> list[str]:
     """The words of the question that no finding mentions, as the question writes them."""
-    covered = {stem for finding in found for stem in terms(f"{finding.statement} {finding.path}")}
+    covered = {term for finding in found for term in terms(f"{finding.statement} {finding.path}")}
     asked = dict.fromkeys(words(question))
     return [word for word in asked if stem(word) not in covered]
 
