@@ -8,6 +8,9 @@ A file is cut into passages of whole lines that overlap a little, so that what i
 as path and line numbers. `refresh` compares size and modification time with what is indexed and
 reads only what changed, some files at a time, each time on a thread and in one transaction.
 
+Each tree has a table of words of its own: how rare a word is, which decides the rank, is a matter
+of its tree, so that what else is indexed never changes an answer.
+
 Words are taken from the query and each is quoted, so no query is ever a syntax error. English is
 stemmed (porter). Chinese, Japanese and Korean are written without spaces: their runs are indexed as
 pairs of characters in a column of their own.
@@ -40,7 +43,7 @@ TREE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Of one work tree; files beyond it, in the order of their paths, are not indexed (and logged)."""
 QUERY_WORDS_MAX: Final = 64
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BATCH_FILES: Final = 32
 _BATCH_BYTES: Final = 1024 * 1024
 _SCHEMA: Final = f"""
@@ -54,21 +57,27 @@ CREATE TABLE passages (
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL
 );
 CREATE INDEX passages_by_file ON passages (file);
-CREATE VIRTUAL TABLE words USING fts5 (body, pairs, path, tree, tokenize = 'porter unicode61');
 PRAGMA user_version = {_VERSION};
 """
+# `?` can not stand for a table: {tree} is the number of a tree.
+_WORDS: Final = """
+CREATE VIRTUAL TABLE IF NOT EXISTS words_{tree}
+USING fts5 (body, pairs, path, tokenize = 'porter unicode61')
+"""
+_INSERT: Final = "INSERT INTO words_{tree} (rowid, body, pairs, path) VALUES (?, ?, ?, ?)"
 _DROP: Final = (
-    """DELETE FROM words WHERE rowid IN (SELECT passages.id FROM passages
+    """DELETE FROM words_{tree} WHERE rowid IN (SELECT passages.id FROM passages
     JOIN files ON files.id = passages.file WHERE files.tree = ? AND files.path = ?)""",
     """DELETE FROM passages
     WHERE file = (SELECT id FROM files WHERE files.tree = ? AND files.path = ?)""",
     "DELETE FROM files WHERE tree = ? AND path = ?",
 )
 _SEARCH: Final = """
-SELECT files.path, passages.start_line, passages.end_line, words.body,
-       bm25(words, 1.0, 1.0, 0.3, 0.0) AS rank
-FROM words JOIN passages ON passages.id = words.rowid JOIN files ON files.id = passages.file
-WHERE words MATCH ? ORDER BY rank, files.path, passages.start_line LIMIT ?
+SELECT files.path, passages.start_line, passages.end_line, words_{tree}.body,
+       bm25(words_{tree}, 1.0, 1.0, 0.3) AS rank
+FROM words_{tree} JOIN passages ON passages.id = words_{tree}.rowid
+JOIN files ON files.id = passages.file
+WHERE words_{tree} MATCH ? ORDER BY rank, files.path, passages.start_line LIMIT ?
 """
 # Han, kana, hangul and their extensions: scripts whose words are not separated.
 _CJK: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
@@ -122,6 +131,8 @@ class Retrieval:
                 "SELECT path FROM files WHERE tree = ?", (tree,)
             )
             await finish_shielded(self._store(tree, [row[0] for row in rows], []))
+            await self._database.execute(f"DROP TABLE words_{tree}")
+            await self._database.execute("DELETE FROM trees WHERE id = ?", (tree,))
 
     async def search(self, key: str, query: str, top_k: int) -> list[Passage]:
         """The best passages of a tree, best first; none for a tree that was never refreshed.
@@ -135,8 +146,8 @@ class Retrieval:
             tree = await self._tree(key)
             if tree is None:
                 return []
-            wanted = f"tree : t{tree} AND {{body pairs path}} : ({expression})"
-            rows = await self._database.execute_fetchall(_SEARCH, (wanted, top_k))
+            search = _SEARCH.format(tree=tree)
+            rows = await self._database.execute_fetchall(search, (expression, top_k))
         except sqlite3.DatabaseError as error:
             async with self._lock:
                 await self._rebuild_after(error)
@@ -165,6 +176,7 @@ class Retrieval:
         await self._database.execute("INSERT OR IGNORE INTO trees (key) VALUES (?)", (key,))
         tree = await self._tree(key)
         assert tree is not None
+        await self._database.execute(_WORDS.format(tree=tree))
         rows = await self._database.execute_fetchall(
             "SELECT path, size, modified_ns FROM files WHERE tree = ?", (tree,)
         )
@@ -188,7 +200,7 @@ class Retrieval:
         try:
             for path in dropped:
                 for statement in _DROP:
-                    await run(statement, (tree, path))
+                    await run(statement.format(tree=tree), (tree, path))
             for found, pieces in read:
                 await self._store_file(tree, found, pieces)
             await run("COMMIT")
@@ -212,11 +224,8 @@ class Retrieval:
             [(first + at, file, start, end) for at, (start, end, _) in enumerate(pieces)],
         )
         await self._database.executemany(
-            "INSERT INTO words (rowid, body, pairs, path, tree) VALUES (?, ?, ?, ?, ?)",
-            [
-                (first + at, text, _pairs(text), path, f"t{tree}")
-                for at, (_, _, text) in enumerate(pieces)
-            ],
+            _INSERT.format(tree=tree),
+            [(first + at, text, _pairs(text), path) for at, (_, _, text) in enumerate(pieces)],
         )
 
     async def _rebuild_after(self, error: sqlite3.DatabaseError) -> None:

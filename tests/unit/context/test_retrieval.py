@@ -62,6 +62,20 @@ async def test_trees_do_not_see_each_other(index: Retrieval, workspace: Workspac
     await index.forget("k")
     assert await index.search("k", "gulls", 9) == []
     assert len(await index.search("o", "gulls", 9)) == 1
+    await index.refresh("k", workspace)
+    assert len(await index.search("k", "gulls", 9)) == 1
+
+
+async def test_what_else_is_indexed_does_not_change_the_ranks(
+    index: Retrieval, workspace: Workspace, tmp_path: Path
+):
+    await index.refresh("k", workspace)
+    before = await index.search("k", "wheat field of gulls", 9)
+    other = Workspace(tmp_path / "other")
+    for number in range(20):
+        other.write(f"{number}.txt", b"gulls, gulls and more gulls\n")
+    await index.refresh("o", other)
+    assert await index.search("k", "wheat field of gulls", 9) == before
 
 
 async def test_scripts_without_spaces_are_found(index: Retrieval, workspace: Workspace):
