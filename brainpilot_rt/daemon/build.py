@@ -174,10 +174,10 @@ async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice,
         ),
         on_crash=partial(_crashed, ground.stop),
     )
-    boot.open_mailboxes(office, sessions)
+    unsettled = boot.open_mailboxes(office, sessions)
     room.follow(office, ground.tasks)
     ground.stack.push_async_callback(office.stop)
-    missing = await boot.reconcile(ground.manager, room)
+    missing = await boot.reconcile(ground.manager, room, unsettled)
     await office.start()
     return office, missing
 

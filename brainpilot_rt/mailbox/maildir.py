@@ -179,6 +179,12 @@ class Mailbox:
                 for letter_id in letter_ids
             }
 
+    def list_claimed(self) -> list[LetterId]:
+        """The letters that stand in `cur/`."""
+        with self._home() as home, _box(home, "cur") as cur:
+            names = classify(list_names(cur)).letters
+        return [LetterId(name.removesuffix(SUFFIX)) for name in sorted(names)]
+
     # --- files that others wrote --------------------------------------------------------------
 
     def list_new(self) -> NewNames:

@@ -209,6 +209,10 @@ class PostOffice:
         address = self._book.of(session, agent)
         return await self._on_thread(partial(address.box.find, list(letter_ids)))
 
+    async def claimed(self, session: SessionId, agent: AgentName) -> list[LetterId]:
+        """The letters whose files stand in `cur/`. `MailboxGone` when there is no mailbox."""
+        return await self._on_thread(self._book.of(session, agent).box.list_claimed)
+
     async def _move(
         self,
         session: SessionId,

@@ -6,6 +6,7 @@ nothing left to do. Sessions with nothing open are not read at all.
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from brainpilot_rt.domain import events as ev
@@ -63,12 +64,22 @@ async def audit_session(log: EventLog, session: SessionId) -> list[str]:
     return [f"{one.session}: {one.what} {one.which} (seq {one.seq})" for one in audit.violations()]
 
 
-def open_mailboxes(office: PostOffice, sessions: list[SessionId]) -> None:
-    """Serve the mailboxes of every session, by its directories: foreign mail wakes it. Blocks."""
+def open_mailboxes(office: PostOffice, sessions: list[SessionId]) -> list[SessionId]:
+    """Serve the mailboxes of every session, by its directories: foreign mail wakes it. Blocks.
+
+    Returns the sessions with a file in a `cur/`: a run goes on, or its end left them there.
+    """
+    unsettled: list[SessionId] = []
     for session in sessions:
         office.open_session(session)
         for agent in _managed(office.root / session):
             office.open_agent(session, AgentCard(name=agent, kind="managed"))
+            with suppress(OSError):
+                if session not in unsettled and any(
+                    (office.root / session / agent / "cur").iterdir()
+                ):
+                    unsettled.append(session)
+    return unsettled
 
 
 def _managed(folder: Path) -> list[AgentName]:
@@ -87,9 +98,14 @@ def _managed(folder: Path) -> list[AgentName]:
     return names
 
 
-async def reconcile(manager: SessionManager, room: MailRoom) -> int:
-    """Bring the files of every session in memory to where the log says; how many were missing."""
+async def reconcile(manager: SessionManager, room: MailRoom, unsettled: list[SessionId]) -> int:
+    """Bring files to where the log says, of sessions in memory too; how many were missing."""
     missing = 0
+    for session in unsettled:
+        try:
+            await manager.load(session)
+        except RuntimeFault as fault:
+            _log.error("the mail of session %s can not be sorted: %s", session, fault)
     for state in manager.resident():
         missing += await room.reconcile(state)
     return missing

@@ -9,6 +9,7 @@ gone) is tried again; nothing waits for it but other processes.
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Literal
 
 from brainpilot_rt.aiokit.sources import NewId
@@ -159,7 +160,7 @@ class MailRoom:
             await self._opened().ack(session, closed.to, [letter_id])
 
     async def reconcile(self, state: SessionState) -> int:
-        """After a restart: bring every open letter's file to its box; how many were gone."""
+        """After a restart: bring every letter's file to its box; how many open ones were gone."""
         office = self._opened()
         missing = 0
         for agent in state.agents.values():
@@ -189,6 +190,8 @@ class MailRoom:
                     await office.release(state.session, agent.name, [one.letter.id])
                 elif box == "new" and one.receipt == "claimed":
                     await office.claim(state.session, agent.name, [one.letter.id])
+            if agent.kind == "managed":
+                await _clear_claimed(office, state, agent.name)
         return missing
 
     # --- foreign files speak, commands follow ---------------------------------------------
@@ -270,3 +273,13 @@ _FILED = (
     ev.LetterExpired,
     ev.LetterDied,
 )
+
+
+async def _clear_claimed(office: PostOffice, state: SessionState, agent: AgentName) -> None:
+    """Take out of `cur/` what no run holds: consumed just before the end, or put there."""
+    with suppress(MailboxGone):
+        for letter_id in await office.claimed(state.session, agent):
+            if letter_id in state.closed:
+                await office.ack(state.session, agent, [letter_id])
+            elif letter_id not in state.letters:
+                await office.release(state.session, agent, [letter_id])

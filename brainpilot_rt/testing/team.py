@@ -270,9 +270,9 @@ async def team(
     parts = _Parts(log, stream, root, setup)
     sessions, _counts = await boot.repair_sessions(parts.manager, log)
     if setup.mail:
-        boot.open_mailboxes(parts.office, sessions)
+        unsettled = boot.open_mailboxes(parts.office, sessions)
         parts.room.follow(parts.office, parts.tasks)
-        await boot.reconcile(parts.manager, parts.room)
+        await boot.reconcile(parts.manager, parts.room, unsettled)
         await parts.office.start()
     await parts.supervisor.start()
     try:
