@@ -1,10 +1,9 @@
 """BrainPilot's own backend before our daemon, driven as its page drives it.
 
 The backend is AGPL and its packages are not all published, so it is neither shipped nor installed:
-`BP_BACKEND_DIR` names a folder with the unpacked npm package `@brainpilot/backend-core` and its two
-public dependencies (`npm pack @brainpilot/backend-core`, unpack, then `npm install --no-save hono
-@hono/node-server` in a folder around it). What else it imports is stood in for by
-`brainpilot/missing.mjs`.
+`scripts/test` unpacks the npm package `@brainpilot/backend-core` beside the test clients, whose
+`package.json` brings its two public dependencies. What else it imports is stood in for by
+`brainpilot/missing.mjs`. `BP_BACKEND_DIR` names another unpacked backend.
 """
 
 import asyncio
@@ -23,7 +22,8 @@ import pytest
 
 from brainpilot_rt.testing.daemon import DaemonHome, RunningDaemon
 
-_FOLDER: Final = os.environ.get("BP_BACKEND_DIR", "/nonexistent")  # noqa: TID251 - no setting
+_UNPACKED: Final = Path(__file__).with_name("node_modules") / ".brainpilot" / "package"
+_FOLDER: Final = os.environ.get("BP_BACKEND_DIR", str(_UNPACKED))  # noqa: TID251 - no setting
 BACKEND: Final = Path(_FOLDER, "dist", "server.js")
 HOOK: Final = Path(__file__).with_name("brainpilot") / "hook.mjs"
 UUID: Final = "3f0b1c6e-9d2f-4f43-8c9a-2f1f6a1b7c11"
@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.timeout(90),
     pytest.mark.skipif(
         not BACKEND.exists() or shutil.which("node") is None,
-        reason="needs Node and BrainPilot's backend (BP_BACKEND_DIR: see the docstring)",
+        reason="needs Node and BrainPilot's backend, which scripts/test unpacks",
     ),
 ]
 
