@@ -69,7 +69,7 @@ def saturated(place: Place, *, lines: int = 0) -> Sample:
         load = begin(served.peer, "runs", sessions=SATURATING, for_s=for_s + 3.0)
         time.sleep(2.0)
         served.probed()
-        answer = Answer()
+        answer = Answer(seconds=for_s)
         if lines:
             answer = ask(served.peer, "gets", path="/metrics", lines=lines, for_s=for_s)
         else:

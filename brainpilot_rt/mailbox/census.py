@@ -82,12 +82,15 @@ class Registrar:
                 self._book.drop(address.session, address.agent)
 
     async def _register(self, sessions: Set[SessionId] | None) -> list[Address]:
+        book = self._book.sessions
         known = {
-            session: frozenset(agents)
-            for session, agents in self._book.sessions.items()
-            if sessions is None or session in sessions
+            session: frozenset(book[session])
+            for session in (book if sessions is None else sessions)
+            if session in book
         }
-        census = await self._on_thread(partial(take_census, self._root, known, self._refused))
+        census = await self._on_thread(
+            partial(take_census, self._root, known, self._refused, complete=sessions is None)
+        )
         if sessions is None:
             unknown = census.unknown_sessions - self._book.sessions.keys()
             for name in sorted(unknown - self.unknown_sessions):
@@ -133,15 +136,20 @@ def _acceptable(newcomer: Newcomer) -> AgentCard | None:
 
 
 def take_census(
-    root: Path, known: Mapping[SessionId, Set[AgentName]], judged: Mapping[Key, FileIdentity]
+    root: Path,
+    known: Mapping[SessionId, Set[AgentName]],
+    judged: Mapping[Key, FileIdentity],
+    *,
+    complete: bool,
 ) -> Census:
     """Look through the sessions of `known` (each with its agents) for directories of others.
 
     `judged`: cards already looked at; one is reported again only when the file has changed.
+    `complete`: `known` holds every session, so that other directories are those of unknown ones.
     """
     census = Census()
     with suppress(FileNotFoundError), DirHandle.open(root) as top:
-        for name in list_names(top):
+        for name in list_names(top) if complete else ():
             if name not in known and (NAME.fullmatch(name) or UUID.fullmatch(name)):
                 census.unknown_sessions.add(name)
         for session, agents in known.items():

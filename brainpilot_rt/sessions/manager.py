@@ -134,6 +134,10 @@ class SessionManager:
 
     # --- changing -------------------------------------------------------------------------
 
+    def begin(self, session: SessionId) -> None:
+        """A session whose id was made a moment ago: the log can hold nothing of it to be read."""
+        self._slots[session] = _Slot(SessionState(session=session))
+
     async def dispatch(
         self,
         session: SessionId,

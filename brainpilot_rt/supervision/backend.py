@@ -131,6 +131,8 @@ class Backend:
         session = parse_session_id(new.session or self._organs.new_id())
         if new.workspace is not None:
             self._worktrees.check(new.workspace)
+        if new.session is None:
+            self._organs.manager.begin(session)
         made: list[SessionSummary] = []
 
         def answer(events: Sequence[Event], at_ms: int) -> Receipt | None:
@@ -168,10 +170,13 @@ class Backend:
 
     async def session(self, session: SessionId) -> SessionSummary:
         """One line about a session."""
+        state = self._organs.manager.find(session)
+        if state is not None:
+            return snapshot.summary(state)
         row = await self.log.session(session)
         if row is None:
             raise NotFound(f"session {session!r} does not exist", code="unknown_session")
-        return _summary(row, self._organs.manager.find(session))
+        return _summary(row, None)
 
     async def update_session(
         self, session: SessionId, title: str | None, thinking: Thinking | None
@@ -214,6 +219,9 @@ class Backend:
         return snapshot.view(await self._loaded(session))
 
     async def _loaded(self, session: SessionId) -> SessionState:
+        state = self._organs.manager.find(session)
+        if state is not None:
+            return state
         if await self.log.session(session) is None:
             raise NotFound(f"session {session!r} does not exist", code="unknown_session")
         return await self._organs.manager.load(session)
