@@ -125,8 +125,21 @@ async def end_marked(name: str, value_prefix: str, *, grace_s: float) -> tuple[i
 
 
 async def _attend(command: Command, capture: "_Capture", stop: asyncio.Future[None]) -> Finished:
-    name, value = command.marker
     read_fd, write_fd = os.pipe()
+    try:
+        return await _attended(command, capture, stop, read_fd, write_fd)
+    finally:
+        os.close(read_fd)
+
+
+async def _attended(
+    command: Command,
+    capture: "_Capture",
+    stop: asyncio.Future[None],
+    read_fd: int,
+    write_fd: int,
+) -> Finished:
+    name, value = command.marker
     try:
         child = await asyncio.create_subprocess_exec(
             *command.argv,
@@ -137,9 +150,6 @@ async def _attend(command: Command, capture: "_Capture", stop: asyncio.Future[No
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-    except BaseException:
-        os.close(read_fd)
-        raise
     finally:
         os.close(write_fd)
     loop = asyncio.get_running_loop()
@@ -169,6 +179,17 @@ async def _attend(command: Command, capture: "_Capture", stop: asyncio.Future[No
     )
 
 
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    # The loop may call again before the waiter has been resumed.
+    loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
+
+
 class _Capture:
     """Keeps the ends of a stream and passes all of it on."""
 
@@ -182,18 +203,24 @@ class _Capture:
         self._spill_error: str | None = None
 
     async def follow(self, read_fd: int) -> None:
-        reader = asyncio.StreamReader(limit=_CHUNK)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
-        )
-        try:
-            while chunk := await reader.read(_CHUNK):
-                self._keep(chunk)
-                if self._spill_fd is not None and self._spill_error is None:
-                    # To the end: the caller may close the descriptor as soon as `run` returns.
-                    await finish_shielded(asyncio.to_thread(self._spill, self._spill_fd, chunk))
-        finally:
-            transport.close()
+        """Read to the end; the descriptor stays open and is the caller's.
+
+        Not through the loop's pipe transport: uvloop closes the number of a pipe twice, and the
+        second time it may be a file that another thread has just opened.
+        """
+        os.set_blocking(read_fd, False)
+        while True:
+            await _readable(read_fd)
+            try:
+                chunk = os.read(read_fd, _CHUNK)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                return
+            self._keep(chunk)
+            if self._spill_fd is not None and self._spill_error is None:
+                # To the end: the caller may close the descriptor as soon as `run` returns.
+                await finish_shielded(asyncio.to_thread(self._spill, self._spill_fd, chunk))
 
     def output(self) -> Output:
         return Output(

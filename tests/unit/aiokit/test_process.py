@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,3 +218,35 @@ async def test_what_an_earlier_process_left_is_found_by_its_marker_and_nothing_e
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_on_uvloop_no_descriptor_of_another_thread_is_closed(
+    tmp_path: Path, anyio_backend: object
+) -> None:
+    del anyio_backend
+    pytest.importorskip("uvloop")
+    over = threading.Event()
+    lost: list[OSError] = []
+
+    def open_and_close() -> None:
+        while not over.is_set():
+            mine = [os.dup(0) for _ in range(2)]
+            for fd in mine:
+                try:
+                    os.close(fd)
+                except OSError as error:
+                    lost.append(error)
+
+    others = [threading.Thread(target=open_and_close) for _ in range(4)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(40):
+            finished = await run(_command(tmp_path, "echo x"), LIMITS)
+            assert finished.output.head == b"x\n"
+    finally:
+        over.set()
+        for other in others:
+            other.join()
+    assert lost == []
