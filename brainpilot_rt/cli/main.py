@@ -95,4 +95,7 @@ def main(args: Sequence[str] | None = None) -> None:
         # The reader of our output has left, as `| head` does: nothing is wrong, nothing to say.
         sys.stderr.close()
         code = FAILED
+    except OSError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = FAILED
     sys.exit(code if isinstance(code, int) else 0)

@@ -58,6 +58,7 @@ def stop_command(
         raise click.UsageError("--agent needs --session")
     client = common.client()
     if session:
+        client.call("GET", session_path(session, "/state"))  # refuses a session that is not there
         body = {"agent": agent} if agent else {}
         answer = as_object(client.call("POST", session_path(session, "/interrupt"), body))
     else:

@@ -19,6 +19,7 @@ from brainpilot_rt.cli.client import (
 )
 from brainpilot_rt.cli.terminal import Screen, clean, clean_line
 from brainpilot_rt.cli.view import TeamView
+from brainpilot_rt.domain.citations import Citation, parse
 
 COMPLETED: Final = "completed"
 
@@ -113,8 +114,24 @@ def print_answer(screen: Screen, view: TeamView, turn: HostTurn) -> None:
         screen.data("")
         screen.data("Citations, each checked in its file:")
     for one in turn.citations:
-        place = f"{one.get('path')}:{one.get('start_line')}-{one.get('end_line')}"
-        screen.data(f'  {clean(place)}  "{clean(str(one.get("quote", "")))}"')
+        _print_citation(screen, one)
+    held = {_identity(one) for one in turn.citations}
+    written = [one.model_dump() for one in parse(turn.answer)]
+    others = [one for one in written if _identity(one) not in held]
+    if others:
+        screen.data("")
+        screen.data("Not found in the files as cited:")
+    for one in others:
+        _print_citation(screen, one)
+
+
+def _print_citation(screen: Screen, one: dict[str, Any]) -> None:
+    place = f"{one.get('path')}:{one.get('start_line')}-{one.get('end_line')}"
+    screen.data(f'  {clean(place)}  "{clean(str(one.get("quote", "")))}"')
+
+
+def _identity(citation: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(citation.get(name) for name in Citation.model_fields)
 
 
 def say_figures(screen: Screen, turn: HostTurn) -> None:

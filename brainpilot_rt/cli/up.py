@@ -115,7 +115,16 @@ def _fulfil(common: Common, screen: Screen, wish: Wish) -> str:
         view = _introduce(client, screen, wish.folder)
         may_ask = not wish.once and sys.stdin.isatty()
         on_question = answerer(client, asked, screen, may_ask=may_ask)
-        turn = watch(frames_of(client, asked), asked, view, on_question)
+        try:
+            turn = watch(frames_of(client, asked), asked, view, on_question)
+        except Stopped:
+            kept = (
+                "is kept, and worked on when a daemon runs here again"
+                if is_ours
+                else "is worked on"
+            )
+            view.speech.plain(f"the question {kept}")
+            raise
         try:
             _tell(client, screen, view, asked, turn, as_json=wish.as_json)
             if not wish.once:
@@ -127,6 +136,8 @@ def _fulfil(common: Common, screen: Screen, wish: Wish) -> str:
 
 
 def _folder(workspace: str | None) -> Path:
+    if workspace is not None and not workspace.strip():
+        raise click.UsageError("--workspace names no folder")
     folder = Path(workspace).expanduser().absolute() if workspace else READING_ROOM
     if not folder.is_dir():
         raise click.UsageError(f"not a folder: {folder} (name one with --workspace DIR)")

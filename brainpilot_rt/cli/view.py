@@ -37,6 +37,7 @@ class TeamView:
             "TOOL_CALL_ARGS": self._call_arguments,
             "TOOL_CALL_RESULT": self._call_result,
             "RUN_ERROR": self._run_failed,
+            "agent_status_update": self._status,
             "system_message": self._notice,
         }
         self._names: dict[str, Callable[[str, dict[str, Any]], None]] = {
@@ -102,6 +103,14 @@ class TeamView:
         again = "" if frame.get("terminal", True) else " (will be tried again)"
         message = clean_line(str(frame.get("message", "")), 300)
         self.speech.news(_agent(frame), self._screen.paint(f"failed: {message}{again}", "red"))
+
+    def _status(self, frame: Frame) -> None:
+        retry = as_object(frame.get("retry"))
+        if retry:
+            pause = int(retry.get("delayMs") or 0) / 1000
+            attempt = f"attempt {retry.get('attempt')} of {retry.get('maxAttempts')} failed"
+            line = f"{retry.get('reason')}; {attempt}, the next in {pause:.0f} s"
+            self.speech.news(_agent(frame), self._screen.paint(clean_line(line, 300), "yellow"))
 
     def _notice(self, frame: Frame) -> None:
         colour = LEVELS.get(str(frame.get("level")), "cyan")

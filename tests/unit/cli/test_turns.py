@@ -104,6 +104,17 @@ def test_an_answer_just_streamed_to_a_terminal_is_not_printed_again(
     assert 'a.md:1-2  "it rains"' in printed
 
 
+def test_citations_that_did_not_hold_are_told_apart() -> None:
+    screen = Screen(out=io.StringIO(), err=io.StringIO())
+    answer = 'It rains. [a.md:1-2 "it rains"] It snows. [b.md:3 "it snows"]'
+    turn, view = watch([finished(answer=answer)], screen)
+    turns.print_answer(screen, view, turn)
+    assert isinstance(screen.out, io.StringIO)
+    lines = screen.out.getvalue().splitlines()
+    assert lines[-2:] == ["Not found in the files as cited:", '  b.md:3-3  "it snows"']
+    assert lines.count('  a.md:1-2  "it rains"') == 1
+
+
 def question(**more: Any) -> Frame:
     frame = {"type": "user_input_request", "request_id": "r", "agent": "principal"}
     return frame | {"question": "Which one?", "options": ["red", "blue"]} | more

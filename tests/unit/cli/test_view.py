@@ -150,3 +150,11 @@ def test_a_frame_that_says_nothing_is_not_shown(frame: Frame) -> None:
     seen = Seen()
     seen.show(frame)
     assert seen.lines == []
+
+
+def test_a_failed_attempt_says_why_and_when_the_next_comes() -> None:
+    seen = Seen()
+    retry = {"attempt": 1, "maxAttempts": 5, "delayMs": 2100, "reason": "overloaded"}
+    status = {"type": "agent_status_update", "agent_name": "writer", "status": "running"}
+    seen.show(status, status | {"retry": retry})
+    assert seen.lines == ["writer       overloaded; attempt 1 of 5 failed, the next in 2 s"]
