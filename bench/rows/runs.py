@@ -20,7 +20,9 @@ PACE_S = 0.1
 TOKENS = 2000
 PACED_TOKENS = 400
 TOKENS_PER_S = 200
-DELEGATE = '[[tool:send_message {"to": "librarian", "msg_type": "task_delegate", "content": "look it up"}]]'
+DELEGATE = (
+    '[[tool:send_message {"to": "librarian", "msg_type": "task_delegate", "content": "look"}]]'
+)
 
 
 def commits(place: Place, *, pace_s: float = 0.0) -> Sample:

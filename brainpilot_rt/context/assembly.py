@@ -7,9 +7,10 @@ never parted from its result, and the latest thing said to the agent is never dr
 the work on it has become. What was dropped is said in one line.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final, TypeAlias
 
 from brainpilot_rt.context.conversation import interrupted
@@ -46,6 +47,11 @@ class _Exchange:
         default_factory=dict[CallId, ToolResultMessage]
     )
 
+    @property
+    def answered(self) -> bool:
+        """Whether every call has its result."""
+        return len(self.results) == len({call.call_id for call in self.reply.tool_calls})
+
     def messages(self) -> list[Message]:
         """The reply, then one result per call in call order."""
         results = (self.results.get(call.call_id) for call in self.reply.tool_calls)
@@ -56,25 +62,91 @@ class _Exchange:
 _Unit: TypeAlias = UserMessage | _Exchange
 
 
-def assemble(
-    system: str, history: Iterable[Message], *, budget_chars: int = BUDGET_CHARS
-) -> Assembled:
-    """Repair the history and cut it to `budget_chars`.
+class Assembler:
+    """Assembles one conversation again and again, each time only what is new in it.
 
-    The latest user message and the latest exchange are kept even when they alone are over it.
+    Everything before the latest user message is settled once no call in it is open: whatever is
+    said later can not change how it was repaired. Any history may be given; one that does not go
+    on from the last is read anew.
     """
-    repaired = [_messages(unit) for unit in _repair(history)]
-    kept = _cut(repaired, budget_chars)
-    left_out = sum(map(len, repaired)) - sum(map(len, kept))
-    messages = [message for unit in kept for message in unit]
-    match messages[:1]:
-        case [UserMessage() as first] if left_out:
-            messages[0] = UserMessage(text=f"{_note(left_out)}\n\n{first.text}")
-        case [UserMessage()]:
-            pass
-        case _:
-            messages.insert(0, UserMessage(text=_note(left_out)))
-    return Assembled(system, tuple(messages), left_out)
+
+    def __init__(self) -> None:
+        self._read: list[Message] = []
+        self._settled: list[Message] = []
+        self._starts: list[int] = []
+        """Where in `_settled` the user messages stand, ..."""
+        self._before: list[int] = []
+        """... and how many characters come before each."""
+        self._size = 0
+
+    def assemble(
+        self, system: str, history: Sequence[Message], *, budget_chars: int = BUDGET_CHARS
+    ) -> Assembled:
+        """Repair the history and cut it to `budget_chars`.
+
+        The latest user message and the latest exchange are kept even when they alone are over it.
+        """
+        said = list(history)
+        self._settle(said)
+        tail = [_messages(unit) for unit in _repair(said[len(self._read) :])]
+        size = self._size + sum(map(_size, chain.from_iterable(tail)))
+        first = bisect_left(self._before, size - budget_chars)
+        if first < len(self._before):
+            left_out = self._starts[first]
+            messages = [*self._settled[left_out:], *chain.from_iterable(tail)]
+        else:
+            messages = list(chain.from_iterable(_cut(tail, budget_chars)))
+            left_out = len(self._settled) + sum(map(len, tail)) - len(messages)
+        match messages[:1]:
+            case [UserMessage() as first_said] if left_out:
+                messages[0] = UserMessage(text=f"{_note(left_out)}\n\n{first_said.text}")
+            case [UserMessage()]:
+                pass
+            case _:
+                messages.insert(0, UserMessage(text=_note(left_out)))
+        return Assembled(system, tuple(messages), left_out)
+
+    def _forget(self) -> None:
+        for remembered in (self._read, self._settled, self._starts, self._before):
+            remembered.clear()
+        self._size = 0
+
+    def _settle(self, said: list[Message]) -> None:
+        done = len(self._read)
+        if said[:done] != self._read:
+            self._forget()
+            done = 0
+        self._read[:] = said[:done]  # the same, but now these objects: the next look is quick
+        end = _latest_said(said, done)
+        units = _repair(said[done:end])
+        if not units or not all(isinstance(one, UserMessage) or one.answered for one in units):
+            return
+        if isinstance(units[-1], UserMessage):
+            return  # it will be joined with what comes next
+        for unit in units:
+            if isinstance(unit, UserMessage):
+                self._starts.append(len(self._settled))
+                self._before.append(self._size)
+            messages = _messages(unit)
+            self._settled += messages
+            self._size += sum(map(_size, messages))
+        self._read += said[done:end]
+
+
+def assemble(
+    system: str, history: Sequence[Message], *, budget_chars: int = BUDGET_CHARS
+) -> Assembled:
+    """Assemble a conversation once, as `Assembler.assemble` does."""
+    return Assembler().assemble(system, history, budget_chars=budget_chars)
+
+
+def _latest_said(said: Sequence[Message], done: int) -> int:
+    """Index of the latest user message that is not empty; `done` when there is none after it."""
+    for index in range(len(said) - 1, done, -1):
+        message = said[index]
+        if isinstance(message, UserMessage) and message.text.strip():
+            return index
+    return done
 
 
 def _note(left_out: int) -> str:

@@ -57,13 +57,14 @@ def _prompt(request: ModelRequest) -> tuple[str, bool]:
     """What was said since the last finished reply, and whether a tool was called since."""
     said: list[str] = []
     called = False
-    for message in request.messages:
+    for message in reversed(request.messages):
         if isinstance(message, UserMessage):
             said.append(message.text)
         elif isinstance(message, AssistantMessage):
-            called = bool(message.tool_calls)
-            said = said if called else []
-    return "\n".join(said), called
+            if not message.tool_calls:
+                break
+            called = True
+    return "\n".join(reversed(said)), called
 
 
 def _directive(prompt: str) -> Step | None:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
+from brainpilot_rt.context.assembly import Assembler
 from brainpilot_rt.context.conversation import Conversation
 from brainpilot_rt.domain.events import Chunk, Recorded
 from brainpilot_rt.domain.ids import AgentName, SessionId
@@ -46,6 +47,7 @@ class Conversations:
         self._keep_max = keep_max
         self._chars_max = chars_max
         self._kept: OrderedDict[tuple[SessionId, AgentName], Conversation] = OrderedDict()
+        self._assemblers: dict[tuple[SessionId, AgentName], Assembler] = {}
         self._arriving: dict[tuple[SessionId, AgentName], list[Recorded]] = {}
         self._stop_listening = hub.listen(self._on_item)
 
@@ -76,13 +78,22 @@ class Conversations:
                 conversation.apply(recorded)
         self._kept[key] = conversation
         while len(self._kept) > self._keep_max:
-            self._kept.popitem(last=False)
+            oldest, _ = self._kept.popitem(last=False)
+            self._assemblers.pop(oldest, None)
         return conversation
+
+    def assembler(self, session: SessionId, agent: AgentName) -> Assembler:
+        """What assembles this conversation, and remembers of it what can not change any more."""
+        key = (session, agent)
+        if key not in self._kept:
+            return Assembler()
+        return self._assemblers.setdefault(key, Assembler())
 
     def forget(self, session: SessionId) -> None:
         """Drop a session's conversations; the log keeps them."""
         for key in [one for one in self._kept if one[0] == session]:
             del self._kept[key]
+            self._assemblers.pop(key, None)
 
     def close(self) -> None:
         """Stop following the feed."""

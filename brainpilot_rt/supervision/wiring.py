@@ -11,7 +11,7 @@ from typing import Literal
 
 from brainpilot_rt.agents.definition import AgentDefinition, RequestContext
 from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
-from brainpilot_rt.context.assembly import Assembled, assemble
+from brainpilot_rt.context.assembly import Assembled
 from brainpilot_rt.context.conversation import render
 from brainpilot_rt.context.sections import Member, OpenTask, Surroundings, system_prompt
 from brainpilot_rt.domain import commands as cmd
@@ -187,7 +187,9 @@ class RunWiring:
         del final
         around = surroundings(self._state(), self.identity.agent)
         system = system_prompt(self.definition.system, around, marker)
-        return assemble(system, history, budget_chars=self._organs.settings.context_chars_max)
+        assembler = self._organs.conversations.assembler(self._session, self.identity.agent)
+        budget = self._organs.settings.context_chars_max
+        return assembler.assemble(system, history, budget_chars=budget)
 
     async def cancel_tool(self, call_id: str) -> bool:
         """End one running call; False when it is not running."""

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainpilot_rt.context.assembly import assemble
+from brainpilot_rt.context.assembly import Assembler, assemble
 from brainpilot_rt.context.conversation import INTERRUPTED_TEXT
 from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import (
@@ -152,3 +152,15 @@ def test_nothing_is_left_out_that_fits(history: list[Message]):
     for message in opened:
         if isinstance(message, UserMessage):
             assert message.text.strip() in kept
+
+
+@given(history=histories, steps=st.lists(st.integers(0, 30)), budget=st.integers(0, 300))
+def test_a_conversation_that_grows_reads_as_if_it_were_read_anew(
+    history: list[Message], steps: list[int], budget: int
+):
+    growing = Assembler()
+    for length in [*sorted(steps), 0, len(history)]:
+        part = history[:length]
+        assert growing.assemble("S", part, budget_chars=budget) == assemble(
+            "S", part, budget_chars=budget
+        )
