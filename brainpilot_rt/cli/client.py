@@ -150,7 +150,8 @@ class Client:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise NoDaemon(f"no answer from {there.url}: {error}") from None
+            hint = "start one with: brainpilot-rt serve"
+            raise NoDaemon(f"no daemon answers at {there.url} ({error}); {hint}") from None
         if response.status >= http.client.BAD_REQUEST:
             with closing(response):
                 raise _refusal(response.status, _decode(response.read()))

@@ -55,6 +55,8 @@ def send_command(
     given = {name: value for name, value in fields.items() if value is not None}
     if given["content"] == "-":
         given["content"] = sys.stdin.read()
+    if not given["content"].strip():
+        raise click.UsageError("an empty letter")
     try:
         letter = ForeignLetter.model_validate(given)
         sent = send_letter(_root(common), session, letter, new_id=UlidSource(SystemClock()))
