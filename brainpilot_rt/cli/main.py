@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. Data g
 to stderr.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -56,7 +57,11 @@ class LazyGroup(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        module = importlib.import_module(f"brainpilot_rt.cli.{entry.module}")
+        gc.disable()  # imports make little garbage, and looking for it is a tenth of a start
+        try:
+            module = importlib.import_module(f"brainpilot_rt.cli.{entry.module}")
+        finally:
+            gc.enable()
         return getattr(module, f"{cmd_name}_command")
 
     @override
