@@ -16,7 +16,7 @@ import click
 
 from brainpilot_rt import settings
 from brainpilot_rt.cli.client import Client, Endpoint, NoDaemon, endpoint_of, is_listening
-from brainpilot_rt.cli.terminal import Screen, wants_colour
+from brainpilot_rt.cli.terminal import Screen, columns, wants_colour
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -69,7 +69,7 @@ class Common:
     def screen(self) -> Screen:
         """The two streams, with colour where talk may have it."""
         colour = wants_colour(sys.stderr, self.no_color, self.force_color)
-        return Screen(colour=colour, quiet=self.quiet)
+        return Screen(colour=colour, quiet=self.quiet, width=columns(sys.stderr))
 
     @property
     def where(self) -> Path:

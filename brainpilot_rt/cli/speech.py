@@ -2,12 +2,21 @@
 
 The first text that begins has the floor and is shown as it comes, token by token. Texts that begin
 meanwhile are kept and shown whole when they end. A line of news breaks the streaming line; the text
-goes on below it under its speaker's name. No cursor movement, so a file gets the same as a screen.
+goes on below it under its speaker's name. No cursor movement, so a file gets the same as a screen;
+only where lines are as wide as a terminal does a text go on below, between two words.
 """
+
+import re
+import unicodedata
+from typing import Final
 
 from brainpilot_rt.cli.terminal import PALETTE, Screen, clean
 
 NAME_WIDTH = 12
+_MARGIN: Final = NAME_WIDTH + 1
+_WIDE: Final = "\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\uff00-\uff60"
+_WORD: Final = re.compile(rf"\s+|[{_WIDE}]|[^\s{_WIDE}]+")
+"""White space, a sign of a script that breaks anywhere, or a word."""
 
 
 class Speech:
@@ -20,6 +29,8 @@ class Speech:
         self._floor: str | None = None
         self._mid_line = False
         self._indent = ""
+        self._column = 0
+        self._may_wrap = False
         self._colours: dict[str, str] = {}
         self._whole: str | None = None
 
@@ -78,14 +89,29 @@ class Speech:
         if not self._mid_line:
             text = text.lstrip()
             self._screen.say(self.name(self._speakers[message_id]), newline=False)
+            self._column, self._may_wrap = _MARGIN, False
         self._mid_line = True
         for number, line in enumerate(clean(text).split("\n")):
             if number:
-                self._screen.say()
-                self._indent = " " * (NAME_WIDTH + 1)
-            if line:
-                self._screen.say(self._indent + line, newline=False)
-                self._indent = ""
+                self._new_line()
+            self._put(line)
+
+    def _put(self, line: str) -> None:
+        """Print a piece of a line; a word that does not fit any more begins the next one."""
+        width = self._screen.width
+        for word in _WORD.findall(line) if width else filter(None, [line]):
+            cells = sum(1 + (unicodedata.east_asian_width(sign) in "WF") for sign in word)
+            # A word that goes on from the piece before is left to the terminal.
+            if self._may_wrap and not word.isspace() and self._column + cells > width > 0:
+                self._new_line()
+            self._screen.say(self._indent + word, newline=False)
+            self._indent = ""
+            self._column += cells
+            self._may_wrap = self._column > _MARGIN and (word.isspace() or cells > len(word))
+
+    def _new_line(self) -> None:
+        self._screen.say()
+        self._indent, self._column, self._may_wrap = " " * _MARGIN, _MARGIN, False
 
     def _break(self) -> None:
         if self._mid_line:

@@ -12,7 +12,7 @@ from brainpilot_rt.cli.options import (
     with_daemon,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import Screen
+from brainpilot_rt.cli.terminal import Screen, columns
 from brainpilot_rt.cli.view import TeamView
 
 
@@ -47,4 +47,5 @@ def tail_command(
 
 def _to_stdout(screen: Screen) -> Screen:
     """What is followed is this command's data, so it goes to stdout."""
-    return Screen(colour=screen.colour and screen.out.isatty(), out=screen.out, err=screen.out)
+    colour = screen.colour and screen.out.isatty()
+    return Screen(colour=colour, width=columns(screen.out), out=screen.out, err=screen.out)

@@ -9,6 +9,7 @@ terminal. Click reads these two variables by the option's declaration, so no mod
 environment itself.
 """
 
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -54,12 +55,22 @@ def wants_colour(stream: TextIO, no_color: str | None, force_color: str | None) 
     return stream.isatty()
 
 
+def columns(stream: TextIO) -> int:
+    """How wide the terminal behind a stream is; 0 when there is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return 0
+
+
 @dataclass(slots=True)
 class Screen:
     """Two streams and how they are spoken to. The only place that prints for the live commands."""
 
     colour: bool = False
     quiet: bool = False
+    width: int = 0
+    """Columns of the terminal that talk goes to; 0 where it goes elsewhere."""
     out: TextIO = field(default_factory=lambda: sys.stdout)
     err: TextIO = field(default_factory=lambda: sys.stderr)
 

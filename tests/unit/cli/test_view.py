@@ -14,9 +14,9 @@ from brainpilot_rt.cli.view import TeamView
 class Seen:
     """A view and everything it has shown."""
 
-    def __init__(self, mailbox_dir: Path | None = None) -> None:
+    def __init__(self, mailbox_dir: Path | None = None, width: int = 0) -> None:
         self._err = io.StringIO()
-        self.view = TeamView(Screen(err=self._err), mailbox_dir)
+        self.view = TeamView(Screen(err=self._err, width=width), mailbox_dir)
 
     def show(self, *frames: Frame) -> None:
         for frame in frames:
@@ -45,6 +45,20 @@ def test_text_appears_as_it_comes() -> None:
     assert seen.lines == ["principal    Look"]
     seen.show(text("CONTENT", "m", "principal", "ing.\nSo."), text("END", "m", "principal"))
     assert seen.lines == ["principal    Looking.", "             So."]
+
+
+def test_on_a_terminal_a_text_goes_on_below_between_two_words() -> None:
+    seen = Seen(width=24)
+    seen.show(text("START", "m", "writer"))
+    for piece in ("one two", " three fo", "ur five\n灯塔看守人数了海鸥"):
+        seen.show(text("CONTENT", "m", "writer", piece))
+    assert seen.lines == [
+        "writer       one two",
+        "             three four",
+        "             five",
+        "             灯塔看守人",
+        "             数了海鸥",
+    ]
 
 
 def test_a_second_voice_waits_until_the_first_has_ended() -> None:
