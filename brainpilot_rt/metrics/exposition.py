@@ -2,7 +2,8 @@
 
 JSON is the default. A scraper names its formats and gives JSON, which it only admits through `*/*`,
 a low weight; a browser or curl names none of them. So Prometheus is served when `text/plain` or
-OpenMetrics is named with a weight not below JSON's.
+OpenMetrics is named with a weight above JSON's, or not below what only a wildcard gives it. (Some
+HTTP clients for browsers name both alike whatever they ask for; they want JSON.)
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,12 @@ def negotiate(accept: str) -> Form:
         weights[media_type.lower()] = _weight(parameters)
     text = weights.get("text/plain", 0.0)
     open_metrics = weights.get("application/openmetrics-text", 0.0)
-    wild = max(weights.get("application/*", 0.0), weights.get("*/*", 0.0))
-    json = weights.get("application/json", wild)
-    if max(text, open_metrics) <= 0 or max(text, open_metrics) < json:
+    wanted = max(text, open_metrics)
+    if (json := weights.get("application/json")) is not None:
+        named = wanted > json
+    else:
+        named = wanted >= max(weights.get("application/*", 0.0), weights.get("*/*", 0.0))
+    if wanted <= 0 or not named:
         return "json"
     return "openmetrics" if open_metrics >= text else "text"
 
