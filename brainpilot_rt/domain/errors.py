@@ -24,9 +24,11 @@ class RuntimeFault(Exception):
 
     code = "runtime_fault"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, detail: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.detail = detail or message
+        """For people, where the wire prescribes the words of `message`."""
         if code is not None:
             self.code = code
 

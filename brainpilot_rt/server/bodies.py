@@ -57,13 +57,17 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def parse(model: type[M], values: Mapping[str, Any], message: str = "") -> M:
-    """Values as a body; BadRequest with `message`, or with what is wrong with which field."""
+    """Values as a body; else BadRequest saying what is wrong with which field.
+
+    `message` stands for it where the wire prescribes the words; then it is the `detail`.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"])) or "body"
-        raise BadRequest(message or f"{field}: {first['msg']}", code="invalid_body") from None
+        wrong = f"{field}: {first['msg']}"
+        raise BadRequest(message or wrong, code="invalid_body", detail=wrong) from None
 
 
 async def decode_base64(text: str) -> bytes:

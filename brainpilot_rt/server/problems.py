@@ -52,11 +52,13 @@ def status_of(fault: RuntimeFault) -> int:
     return next(status for kind, status in STATUS if kind in kinds)
 
 
-def body_of(path: str, accept: str, status: int, code: str, message: str) -> tuple[str, Any]:
+def body_of(
+    path: str, accept: str, status: int, code: str, message: str, detail: str = ""
+) -> tuple[str, Any]:
     """Content type and body of an error answer on a path."""
     if path.startswith("/v1/"):
         return "application/json", {"error": {"message": message, "type": code}}
-    body: dict[str, Any] = {"error": message, "detail": message, "code": code}
+    body: dict[str, Any] = {"error": message, "detail": detail or message, "code": code}
     if path.startswith(_BRAINPILOT) and _PROBLEM_JSON not in accept:
         return "application/json", body
     title = HTTPStatus(status).phrase
@@ -87,7 +89,9 @@ def answer_to(fault: RuntimeFault, path: str, headers: Headers) -> Response:
     status = status_of(fault)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("%s answered %d: %s", path, status, fault.message)
-    return problem(path, headers, status, fault.code, fault.message, extra=extra)
+    accept = headers.get("accept", "")
+    media_type, body = body_of(path, accept, status, fault.code, fault.message, fault.detail)
+    return Response(encode(body), status, headers=extra, media_type=media_type)
 
 
 def answer_to_a_bug(path: str, headers: Headers) -> Response:

@@ -7,6 +7,7 @@ import pytest
 from brainpilot_rt.domain.errors import MemoryFull
 from brainpilot_rt.domain.events import QuestionAsked
 from brainpilot_rt.domain.ids import PRINCIPAL, CallId, RequestId, RunId
+from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX
 from brainpilot_rt.server.ports import Posted
 from tests.unit.server.world import SESSION, Script, Server, serving
 
@@ -31,6 +32,14 @@ async def ask_the_user(server: Server) -> None:
         options=("a", "b"),
     )
     await server.backend.commit(SESSION, asked)
+
+
+async def test_a_message_that_is_too_long_is_refused_with_the_limit():
+    async with serving() as server:
+        body = {"content": "x" * (CONTENT_CHARS_MAX + 1)}
+        status, problem = await call(server, "POST", f"{HERE}/messages", body)
+    assert (status, problem["error"], problem["code"]) == (400, "invalid body", "invalid_body")
+    assert str(CONTENT_CHARS_MAX) in problem["detail"]
 
 
 async def test_a_session_is_created_listed_shown_renamed_and_deleted():
