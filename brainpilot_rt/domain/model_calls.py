@@ -11,6 +11,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
+from pydantic import SkipValidation
+
 from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
 from brainpilot_rt.domain.messages import AssistantMessage, Message
 from brainpilot_rt.domain.tools import ToolSpec
@@ -47,7 +49,8 @@ class ModelRequest(Value):
     model: ModelRef | None
     """None: whatever the daemon's default profile says."""
     system: str
-    messages: tuple[Message, ...]
+    messages: SkipValidation[tuple[Message, ...]]
+    """Not checked again: each is a checked value already, and there may be thousands."""
     tools: tuple[ToolSpec, ...] = ()
     max_tokens: int | None = None
     temperature: float | None = None
