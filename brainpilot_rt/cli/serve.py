@@ -3,9 +3,12 @@
 import dataclasses
 import logging
 import sys
+from collections.abc import Mapping
+from typing import Final
 
 import click
 
+from brainpilot_rt.aiokit.files import UnsafeFile, UnsafeReason
 from brainpilot_rt.aiokit.lock import AlreadyOwned
 from brainpilot_rt.cli.options import (
     Common,
@@ -21,6 +24,14 @@ from brainpilot_rt.daemon import main as daemon
 from brainpilot_rt.daemon.listener import PortTaken
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.supervision.whereabouts import Ready
+
+_UNSAFE: Final[Mapping[UnsafeReason, str]] = {
+    "symlink": "is a symbolic link; name the folder itself",
+    "not_directory": "is not a folder",
+    "foreign_owner": "belongs to another user",
+    "writable_by_others": "can be written by other users; run chmod 700 on it",
+}
+"""What is wrong with a folder the daemon was told to keep its own in."""
 
 
 @click.command("serve")
@@ -59,6 +70,10 @@ def serve_command(
 
     try:
         sys.exit(daemon.run(settings, on_ready=on_ready))
+    except UnsafeFile as error:
+        raise click.ClickException(
+            f"{error.name} {_UNSAFE.get(error.reason, error.reason)}"
+        ) from None
     except (AlreadyOwned, PortTaken, RuntimeFault, OSError) as error:
         raise click.ClickException(str(error)) from None
 

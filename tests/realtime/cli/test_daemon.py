@@ -62,6 +62,23 @@ def test_a_bad_setting_is_wrong_usage(shell: Shell, port: str) -> None:
     assert "PORT" in refused.err
 
 
+def test_a_folder_that_is_not_safe_is_named_in_one_line(shell: Shell) -> None:
+    real, link, shared = (shell.home / name for name in ("real", "link", "shared"))
+    real.mkdir()
+    link.symlink_to(real)
+    shared.mkdir()
+    shared.chmod(0o777)
+    for words, reason in (
+        (("--data-dir", str(link)), "symbolic link"),
+        (("--mailbox-dir", str(shared)), "chmod 700"),
+    ):
+        refused = shell.run("serve", *words)
+        assert refused.code == 1
+        assert refused.err.splitlines()[-1].startswith(f"Error: {words[1]} ")
+        assert reason in refused.err
+        assert "Traceback" not in refused.err
+
+
 def test_up_once_answers_with_citations_that_can_be_checked(shell: Shell) -> None:
     result = shell.run("up", "--once", "--json")
     assert result.code == 0, result.err
