@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.metrics.counters import Counters
@@ -141,8 +141,12 @@ class ServiceRoutes:
         """GET /mcp/status."""
         return json_response((200, self._backend.mcp_status()))
 
-    async def page(self, _: Request) -> Response:
-        """GET /: the web page."""
+    async def page(self, request: Request) -> Response:
+        """GET /: the web page; a capability address that lacks its last slash leads to it."""
+        asked = bytes(request.scope.get("raw_path") or b"/").decode("latin-1")
+        if not asked.endswith("/"):
+            # The page names its parts relative to its address.
+            return RedirectResponse(f"{asked.rpartition('/')[2]}/")
         return _static("index.html")
 
     async def static(self, request: Request) -> Response:

@@ -204,7 +204,6 @@ async def test_the_capability_path_opens_every_route_and_leaves_no_trace():
             assert answer.headers["referrer-policy"] == "no-referrer"
             if "event-stream" not in answer.headers.get("content-type", ""):
                 assert TOKEN not in answer.text
-        assert (await ask(server, "GET", f"/c/{TOKEN}", {})).status_code == 200
 
 
 async def test_a_token_in_the_query_opens_streams_and_nothing_else():
@@ -317,6 +316,14 @@ def test_tokens_in_a_query_are_found_however_they_are_written():
 def test_a_path_with_hidden_separators_or_broken_text_is_not_clean(raw: bytes):
     assert not is_clean(raw)
     assert is_clean("/sessions/ü".encode())
+
+
+async def test_a_capability_address_without_its_last_slash_leads_to_the_page():
+    async with serving() as server:
+        bare = await ask(server, "GET", f"/c/{TOKEN}", {})
+        assert (bare.status_code, bare.headers["location"]) == (307, f"{TOKEN}/")
+        assert bare.headers["cache-control"] == "no-store"
+        assert (await ask(server, "GET", f"/c/{TOKEN}/", {})).status_code == 200
 
 
 async def test_the_page_runs_no_script_but_its_own():
