@@ -94,9 +94,9 @@ class Liveness:
 
 
 def _held_by(state: SessionState) -> Counter[str]:
-    """The leases that are rows of a session's state."""
+    """The leases that are rows of a session's state; a run that waits to be resumed is one."""
     counts = Counter[str](
-        run=len(state.runs),
+        run=len(state.runs) + len(state.interrupted),
         tool_call=sum(call.started for run in state.runs.values() for call in run.calls.values()),
         unread_mail=unread(state),
         question=len(state.questions),

@@ -2,6 +2,7 @@
 
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain.ids import PRINCIPAL, AgentName
+from brainpilot_rt.sessions.recovery import cut
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.testing.sources import ManualClock
 from tests.unit.sessions.world import SESSION, World
@@ -42,6 +43,14 @@ def test_a_pause_before_a_retry_is_a_timer():
     world.do(world.post())
     world.do(world.finish(PRINCIPAL, "failed", retry_at_ms=world.now_ms + 1000))
     assert leases(world) == {"timer": 1, "unread_mail": 1}
+
+
+def test_a_run_that_waits_to_be_resumed_is_a_lease():
+    world = World()
+    world.do(world.post())
+    world.commit(cut(world.state), follow=False)
+    assert not world.state.runs
+    assert leases(world) == {"run": 1}
 
 
 def test_an_open_question_is_a_lease():
