@@ -67,14 +67,14 @@ _STOP: Final[Answers] = {202: "stopping", 400: "malformed", 409: "not idle, and 
 
 def _service_rows(to: ServiceRoutes) -> list[Row]:
     return [
-        Row("GET", "/", to.page, "The web page", _DONE, open=True),
-        Row("GET", "/web/{name}", to.static, "Its parts", _FILE, open=True),
         Row("GET", "/health", to.health, "Alive, and which instance", _DONE, open=True),
+        Row("GET", "/metrics", to.metrics, "Liveness; Prometheus when named", _DONE, open=True),
         Row("GET", "/healthz", to.healthz, "Alive", _DONE, open=True),
         Row("GET", "/readyz", to.readyz, "Able to accept work", _READY, open=True),
         Row("GET", "/version", to.version, "Name and version", _DONE, open=True),
         Row("GET", "/openapi.json", to.openapi, "This document", _DONE, open=True),
-        Row("GET", "/metrics", to.metrics, "Liveness; Prometheus when named", _DONE, open=True),
+        Row("GET", "/", to.page, "The web page", _DONE, open=True),
+        Row("GET", "/web/{name}", to.static, "Its parts", _FILE, open=True),
         Row("GET", "/mcp/status", to.mcp_status, "MCP servers", _DONE),
         Row(
             "PUT",

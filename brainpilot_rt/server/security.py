@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brainpilot_rt.server.problems import problem
@@ -30,7 +30,9 @@ HEADERS_MAX: Final = 100
 _CAPABILITY: Final = "/c/"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ENCODED_SEPARATOR: Final = re.compile(rb"%2f|%5c|%00", re.IGNORECASE)
-_NEVER_CACHED: Final = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_PRIVATE: Final = (_NO_STORE, (b"referrer-policy", b"no-referrer"))
+_PRIVATE_NAMES: Final = frozenset(name for name, _ in _PRIVATE)
 
 HeaderList = Sequence[tuple[bytes, bytes]]
 
@@ -117,10 +119,12 @@ def check_token(
     # BrainPilot's backend that is a token of its own, and none of our business.
     if in_path is None and rules.is_stream(path):
         offered += [token.encode() for token in tokens_in(query)]
+    if not offered:
+        return False
     expected = rules.token().encode()
     # All comparisons are made, and each takes the same time whatever it compares.
     matches = [hmac.compare_digest(one, expected) for one in offered]
-    return bool(expected) and bool(matches) and all(matches)
+    return bool(expected) and all(matches)
 
 
 def tokens_in(query: bytes) -> list[str]:
@@ -133,6 +137,8 @@ def tokens_in(query: bytes) -> list[str]:
 
 def is_clean(raw_path: bytes) -> bool:
     """Whether a path is UTF-8 without encoded separators or NULs."""
+    if b"%" not in raw_path and raw_path.isascii():
+        return True
     if _ENCODED_SEPARATOR.search(raw_path):
         return False
     try:
@@ -163,10 +169,10 @@ def judge(scope: Scope, rules: Rules) -> Refusal | None:
     )
     if refusal is not None:
         return refusal
-    admitted = check_token(path, headers, query, in_path, rules)
-    if not admitted and (in_path is not None or not rules.is_open(scope["method"], path)):
+    is_open = in_path is None and rules.is_open(scope["method"], path)
+    if not is_open and not check_token(path, headers, query, in_path, rules):
         return Refusal(401, "unauthorized", "a token is needed", "token")
-    if not rules.is_stream(path) and tokens_in(query):
+    if query and not rules.is_stream(path) and tokens_in(query):
         message = "a token is accepted in the query of a stream only"
         return Refusal(400, "token_in_query", message, "token_in_query")
     if not is_clean(scope.get("raw_path") or path.encode()):
@@ -218,16 +224,16 @@ class Guard:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                outgoing = MutableHeaders(raw=list(message["headers"]))
-                outgoing["x-content-type-options"] = "nosniff"
+                given: list[tuple[bytes, bytes]] = list(message["headers"])
                 if private:
-                    for name, value in _NEVER_CACHED.items():
-                        outgoing[name] = value
-                elif "cache-control" not in outgoing:
-                    outgoing["cache-control"] = "no-store"
+                    given = [one for one in given if one[0] not in _PRIVATE_NAMES]
+                    given += _PRIVATE
+                elif not any(name == b"cache-control" for name, _ in given):
+                    given.append(_NO_STORE)
+                given.append((b"x-content-type-options", b"nosniff"))
                 if echo is not None:
-                    outgoing["x-request-id"] = echo
-                message = {**message, "headers": outgoing.raw}
+                    given.append((b"x-request-id", echo.encode()))
+                message = {**message, "headers": given}
             await send(message)
 
         return dressed
