@@ -19,7 +19,7 @@ from brainpilot_rt.cli.client import (
 )
 from brainpilot_rt.cli.terminal import Screen, clean, clean_line
 from brainpilot_rt.cli.view import TeamView
-from brainpilot_rt.domain.citations import Citation, parse
+from brainpilot_rt.domain.citations import parse
 
 COMPLETED: Final = "completed"
 
@@ -131,7 +131,8 @@ def _print_citation(screen: Screen, one: dict[str, Any]) -> None:
 
 
 def _identity(citation: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(citation.get(name) for name in Citation.model_fields)
+    quote = " ".join(str(citation.get("quote", "")).split())
+    return (*(citation.get(name) for name in ("path", "start_line", "end_line")), quote)
 
 
 def say_figures(screen: Screen, turn: HostTurn) -> None:

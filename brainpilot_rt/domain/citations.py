@@ -2,7 +2,7 @@
 
 Form in any text:  [path/to/file.txt:12-14 "words that occur in these lines"]
 The quote is compared with white space folded, so that a quote may run over a line break.
-`parse` finds them, `holds` says whether a quote occurs in the given lines. Both are pure.
+`parse` finds them, `located` finds their quotes in the lines they point at. All of it is pure.
 """
 
 import re
@@ -47,10 +47,15 @@ def write(citation: Citation) -> str:
     return f'[{citation.path}:{citation.start_line}-{citation.end_line} "{quote}"]'
 
 
-def holds(citation: Citation, lines: list[str]) -> bool:
-    """True when the quote occurs in the cited lines of a file given as a list of lines."""
-    if citation.end_line > len(lines):
-        return False
-    span = " ".join(" ".join(lines[citation.start_line - 1 : citation.end_line]).split())
-    quote = " ".join(citation.quote.split())
-    return bool(quote) and quote in span
+def located(citation: Citation, lines: list[str]) -> Citation | None:
+    """The citation with its quote as it stands in the cited lines; None when it is not in them.
+
+    White space is compared folded, because a quote may run over a line break; what comes back is
+    the very text of the file (lines joined by a line feed).
+    """
+    words = citation.quote.split()
+    if citation.end_line > len(lines) or not words:
+        return None
+    span = "\n".join(lines[citation.start_line - 1 : citation.end_line])
+    found = re.search(r"\s+".join(map(re.escape, words)), span)
+    return citation.model_copy(update={"quote": found.group()}) if found else None

@@ -24,6 +24,7 @@ from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.wiring import RunWiring
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.workspace.files import Workspace
+from brainpilot_rt.workspace.walk import split_lines
 
 STORAGE_PAUSE_S = 1.0
 STORAGE_PAUSE_MAX_S = 30.0
@@ -175,15 +176,15 @@ def _crashed(run: RunState, crash: Exception) -> RunResult:
 
 
 def verified(workspace: Workspace, cited: list[Citation]) -> list[Citation]:
-    """Those citations whose quote occurs in the cited lines of the file. Blocks."""
+    """Those whose quote occurs in the cited lines of the file, with its very text. Blocks."""
     lines: dict[str, list[str]] = {}
     good: list[Citation] = []
     for one in cited:
         if one.path not in lines:
             try:
-                lines[one.path] = workspace.read_text(one.path).splitlines()
+                lines[one.path] = split_lines(workspace.read_text(one.path))
             except RuntimeFault:
                 lines[one.path] = []
-        if citations.holds(one, lines[one.path]):
-            good.append(one)
+        found = citations.located(one, lines[one.path])
+        good += [found] if found else []
     return good

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainpilot_rt.domain.citations import holds, parse
+from brainpilot_rt.domain.citations import located, parse
 from brainpilot_rt.models.extraction import (
     compose,
     findings,
@@ -140,4 +140,4 @@ def test_no_question_or_document_breaks_it_and_every_quote_holds(question: str, 
     found = findings(question + " " + text[:20], search_result({"a.txt": text}))
     for finding in found:
         for citation in parse(finding.citation):
-            assert holds(citation, lines)
+            assert located(citation, lines)

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from brainpilot_rt.domain.citations import holds, parse
+from brainpilot_rt.domain.citations import located, parse
 from brainpilot_rt.domain.messages import (
     AssistantMessage,
     Message,
@@ -47,7 +47,7 @@ async def _finished(asked: ModelRequest) -> ReplyFinished:
 def _all_hold(text: str, files: dict[str, str]) -> bool:
     cited = parse(text)
     return bool(cited) and all(
-        holds(citation, files[citation.path].splitlines())
+        located(citation, files[citation.path].splitlines())
         and citation.quote
         in "\n".join(files[citation.path].splitlines()[citation.start_line - 1 : citation.end_line])
         for citation in cited
