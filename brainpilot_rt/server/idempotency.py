@@ -26,6 +26,7 @@ from brainpilot_rt.server.tracks import encode
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _TICKET: Final = "brainpilot_rt.ticket"
+_HASHED_HERE_MAX: Final = 1024 * 1024
 
 Answer = tuple[int, dict[str, Any]]
 """Status and JSON body."""
@@ -82,9 +83,7 @@ class Idempotency:
             return await act(request)
         if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
             raise BadRequest("Idempotency-Key is 1 to 255 visible ASCII characters")
-        query = request.scope["query_string"]
-        asked = f"{request.method} {request.scope['path']}\n".encode() + query + b"\n" + body
-        fingerprint = hashlib.sha256(asked).hexdigest()
+        fingerprint = await _fingerprint(request, body)
         async with self._alone(keys[0]):
             known = await self._log.receipt(keys[0])
             if known is not None:
@@ -108,6 +107,17 @@ class Idempotency:
         finally:
             del self._busy[key]
             done.set_result(None)
+
+
+async def _fingerprint(request: Request, body: bytes) -> str:
+    """What was asked, as a hash; that of a large body is computed on a thread."""
+    target = f"{request.method} {request.scope['path']}\n".encode()
+    asked = hashlib.sha256(target + request.scope["query_string"] + b"\n")
+    if len(body) > _HASHED_HERE_MAX:
+        await asyncio.to_thread(asked.update, body)
+    else:
+        asked.update(body)
+    return asked.hexdigest()
 
 
 def _repeat(known: Receipt, fingerprint: str) -> Response:
