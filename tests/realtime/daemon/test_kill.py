@@ -208,3 +208,23 @@ async def test_a_delegation_survives_a_kill_at_any_turn(tmp_path: Path, moment: 
         assert sorted(line["assignee"] for line in delegated) == ["librarian", "writer"]
         assert [line["outcome"] for line in of_type(lines, "task_closed")] == ["result", "result"]
         assert all(again == 1 for again in repeated(told).values())
+
+
+async def test_letters_no_run_holds_leave_cur_at_the_next_start(tmp_path: Path) -> None:
+    home = DaemonHome(tmp_path, env={"BP_OFFLINE": "1"})
+    async with home.running() as daemon:
+        name = await session(daemon)
+        await say(daemon, name, "hello")
+        await finished(daemon, name)
+        box = daemon.mailboxes / name / "principal"
+        await true(lambda: tidy(daemon.mailboxes, name))
+        assert await daemon.stop() == 0
+    (consumed, *_) = boxes(daemon.mailboxes, name, "principal")["done"]
+    (box / "done" / consumed).rename(box / "cur" / consumed)
+    (box / "cur" / "strange.json").write_text('{"to":"principal","content":"hello again"}')
+    async with home.running() as daemon:
+        lines = await finished(daemon, name, turns=2)
+        await true(lambda: tidy(daemon.mailboxes, name))
+        assert consumed in boxes(daemon.mailboxes, name, "principal")["done"]
+    assert violations(lines) == []
+    assert len(of_type(lines, "host_turn_finished")) == 2
