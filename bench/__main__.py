@@ -136,14 +136,19 @@ def main() -> int:
                 show(results[-1])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    report = {**header, "rows": [as_json(result) for result in results]}
-    if options.json:
-        print(json.dumps(report, indent=2))
-    if not options.quick:
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report, separators=(",", ":")) + "\n")
+        # Also when a row failed: the others were measured.
+        record({**header, "rows": [as_json(result) for result in results]}, options)
     missed = options.check is not None and any(each.missed(options.check) for each in results)
     return EXIT_MISSED if missed else 0
+
+
+def record(report: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Print or keep what was measured."""
+    if options.json:
+        print(json.dumps(report, indent=2))
+    if not options.quick and report["rows"]:
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report, separators=(",", ":")) + "\n")
 
 
 def arguments() -> argparse.Namespace:

@@ -48,7 +48,10 @@ def send_loop(place: Place) -> Sample:
 
 
 def fan(place: Place) -> Sample:
-    """Real runs in one session that so many clients follow."""
+    """Real runs in one session that so many clients follow; by default 512 may."""
+    data = place.folder / "data"
+    data.mkdir(0o700)
+    (data / "config.toml").write_text(f"[http]\nstreams_max = {SUBSCRIBERS + 8}\n")
     with daemon(place) as served:
         readers = place.ops(SUBSCRIBERS, 100)
         runs = place.ops(20, 3)
