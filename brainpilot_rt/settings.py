@@ -47,10 +47,9 @@ class HttpSettings(Group):
     """Largest uploaded file, decoded (BrainPilot: 1 GiB)."""
     streams_max: int = Field(default=512, ge=1)
     """Open SSE streams."""
-    ring_bytes_max: int = Field(default=4 * 1024 * 1024, ge=4096)
-    """Live frames kept per session and wire."""
     lag_bytes_max: int = Field(default=2 * 1024 * 1024, ge=4096)
-    """A reader further behind than this is disconnected; it resumes from the log."""
+    """Live frames kept per session and wire; a reader further behind is disconnected, and resumes
+    from the log."""
     heartbeat_s: float = Field(default=15.0, gt=0)
     """Seconds between comment heartbeats on every stream."""
     state_heartbeat_s: float = Field(default=10.0, gt=0)
@@ -74,6 +73,8 @@ class SessionLimits(Group):
     """Letters of one causal chain."""
     root_runs_max: int = Field(default=400, ge=1)
     """Runs of one causal chain."""
+    root_tokens_max: int = Field(default=50_000_000, ge=1)
+    """Tokens of one causal chain after which none of its letters starts a run."""
     attempts_max: int = Field(default=3, ge=1)
     """Attempts at the same letters after failures or crashes that made no progress."""
     agents_max: int = Field(default=32, ge=2)
@@ -98,8 +99,9 @@ class MailSettings(Group):
 class AgentSettings(Group):
     """Runs and their conversations."""
 
-    max_turns: int | None = None
-    """Model calls per run; None: no limit."""
+    max_turns: int = Field(default=500, ge=0)
+    """Model calls per run, the last one forced to answer: a model that never stops calling tools
+    must not spend for ever. 0: no limit."""
     context_chars_max: int = Field(default=400_000, ge=4000)
     """Characters of conversation given to a model (about four per token)."""
     tool_result_tokens_max: int = Field(default=64_000, ge=0)

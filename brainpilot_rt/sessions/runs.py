@@ -5,6 +5,8 @@ closed by exactly one terminal letter, unless the agent itself waits for someone
 tasks) or its letters are kept for a retry.
 """
 
+from typing import Final
+
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict, Forbidden, NotFound
@@ -142,7 +144,27 @@ def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[
                 code=command.error_code,
             )
         )
+    if command.outcome == "completed" and command.reason in _UNUSUAL:
+        events.append(
+            ev.NoticePosted(
+                notice_id=f"unusual:{run.run_id}",
+                level="warning",
+                message=f"{run.agent}: {_UNUSUAL[command.reason]}",
+                agent=run.agent,
+                run_id=run.run_id,
+                code=command.reason,
+            )
+        )
     return events
+
+
+_UNUSUAL: Final = {
+    "length": "the reply was cut at the model's output limit.",
+    "refusal": "the model refused to answer.",
+    "max_turns": "the limit of turns was reached before the work was done.",
+    "empty_reply": "the model's last reply had no text.",
+}
+"""Ends that are no failure and that a person must not mistake for an ordinary answer."""
 
 
 def close_open(run: RunState, closed: frozenset[str], reason: str) -> list[ev.Event]:

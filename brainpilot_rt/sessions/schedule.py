@@ -71,15 +71,22 @@ def _bounce(state: SessionState, one: OpenLetter, moment: Moment, why: str) -> l
     return terminal(state, task, moment, "failed", f"Task {task.task_id} was not done: {why}.")
 
 
+def _over(use: RootUse, moment: Moment) -> str:
+    """The limit a causal chain has reached, in words; empty while it is within them."""
+    limits = moment.limits
+    if use.runs >= limits.root_runs_max:
+        return f"{limits.root_runs_max} runs"
+    return f"{limits.root_tokens_max:,} tokens" if use.tokens >= limits.root_tokens_max else ""
+
+
 def _chains(state: SessionState, moment: Moment) -> list[ev.Event]:
     """Letters of a stopped chain die instead of starting runs; so the stop is final and loud."""
     for one in state.letters.values():
         if one.receipt != "queued" or not one.wakes:
             continue
         use = state.roots.get(one.letter.root_id, RootUse())
-        over = use.runs >= moment.limits.root_runs_max
-        if over and not use.stopped:
-            return [chain_stopped(one.letter.root_id, f"{moment.limits.root_runs_max} runs")]
+        if not use.stopped and (why := _over(use, moment)):
+            return [chain_stopped(one.letter.root_id, why)]
         holder = state.agents.get(one.letter.to)
         if use.stopped and one.letter.hop > 0 and holder is not None and holder.kind == "managed":
             return [

@@ -48,7 +48,7 @@ class RunWiring:
             model=organs.model_of(state.provider_id, state.model_id),
             thinking=state.thinking,
             prompt=organs.prompts().get(run.agent),
-            max_turns=organs.settings.max_turns,
+            max_turns=organs.settings.max_turns or None,
         )
         self.definition: AgentDefinition = organs.profile(agent.role).create(context)
         allowed = tools.only(allowed_tools(agent.role) & frozenset(self.definition.tools))

@@ -44,8 +44,8 @@ TRUNCATED: Final = ".truncated"
 """Where whole tool outputs are kept."""
 
 _CHUNK: Final = 1 << 20
-_NEW_FILE: Final = 0o644
-_NEW_FOLDER: Final = 0o755
+_MODES: Final = {True: (0o600, 0o700), False: (0o644, 0o755)}
+"""Of new files and folders: the daemon's own trees are private, a user's folder stays usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ class Workspace:
             try:
                 for part in path.parts[:-1]:
                     with contextlib.suppress(FileExistsError):
-                        os.mkdir(part, _NEW_FOLDER, dir_fd=current)
+                        os.mkdir(part, _MODES[self.owned][1], dir_fd=current)
                     following = open_beneath(current, (part,), DIRECTORY)
                     os.close(current)
                     current = following
@@ -245,7 +245,10 @@ class Workspace:
         path = self.resolve(text)
         if len(data) > WRITE_BYTES_MAX:
             raise TooLarge(f"{path}: more than {WRITE_BYTES_MAX:,} bytes")
-        with self.parent(path) as parent, _written(parent, data) as temporary:
+        with (
+            self.parent(path) as parent,
+            _written(parent, data, _MODES[self.owned][0]) as temporary,
+        ):
             # Compare and swap is two steps: one writer per directory at a time makes it one.
             fcntl.flock(parent.fd, fcntl.LOCK_EX)
             found = _mode_and_digest(parent, path, digested=expected is not None)
@@ -328,10 +331,10 @@ def _read(fd: int, bytes_max: int) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _written(parent: DirHandle, data: bytes) -> Generator[str]:
+def _written(parent: DirHandle, data: bytes, mode: int) -> Generator[str]:
     """The name of a new file with this content; gone after the block unless it was renamed."""
     temporary = f".bp-{secrets.token_hex(8)}.tmp"
-    write_new(parent, temporary, data, sync=False, mode=_NEW_FILE)
+    write_new(parent, temporary, data, sync=False, mode=mode)
     try:
         yield temporary
     finally:

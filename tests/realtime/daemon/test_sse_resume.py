@@ -177,7 +177,7 @@ async def test_a_client_that_reconnects_200_times_ends_with_exactly_the_history(
     paced = Paced()
     async with provider(paced.script) as told:
         home = DaemonHome(tmp_path, env=told.env)
-        home.configure(f"[http]\nring_bytes_max = {ring}\n")
+        home.configure(f"[http]\nlag_bytes_max = {ring}\n")
         await run_with_readers(home, paced, told, deaths=set())
 
 

@@ -48,7 +48,7 @@ def test_what_is_written_is_read_and_listed(workspace: Workspace):
         ("out", "symlink"),
     ]
     entry = workspace.list_folder("docs")[0]
-    assert (entry.size, entry.permissions) == (5, "644")
+    assert (entry.size, entry.permissions) == (5, "600")
     assert workspace.stat("docs").type == "folder"
 
 
