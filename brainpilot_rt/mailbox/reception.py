@@ -97,8 +97,10 @@ class Reception:
     async def restore(self, address: Address) -> None:
         """Make a managed agent's mailbox; its owner is told by the next look if it was lost."""
         async with self._making:
+            # As of now: a sweep that passes meanwhile finds it, and then it counts as made.
+            there_before = address.made
             changed = await self._on_thread(partial(address.box.create, address.card))
-        address.lost = address.lost or (address.made and changed)
+        address.lost = address.lost or (there_before and changed)
         address.made = True
 
     # --- managed agents -------------------------------------------------------------------------

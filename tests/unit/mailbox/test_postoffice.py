@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -11,10 +13,12 @@ from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.domain.errors import Busy, Conflict, Forbidden, NotFound, Unavailable
 from brainpilot_rt.domain.ids import ULID, AgentName, LetterId, SessionId
 from brainpilot_rt.domain.letters import AgentCard
-from brainpilot_rt.mailbox.codec import Reason
+from brainpilot_rt.mailbox.addresses import Address, KnownLetters
+from brainpilot_rt.mailbox.codec import LetterLimits, Reason
 from brainpilot_rt.mailbox.handlers import PostPolicy
-from brainpilot_rt.mailbox.maildir import LetterConflict, MailboxGone
-from brainpilot_rt.testing.sources import SequentialIds
+from brainpilot_rt.mailbox.maildir import LetterConflict, Mailbox, MailboxGone
+from brainpilot_rt.mailbox.reception import Reception
+from brainpilot_rt.testing.sources import ManualClock, SequentialIds
 from brainpilot_rt.testing.watcher import ManualWatcher
 from tests.unit.mailbox.office import (
     BOT,
@@ -29,6 +33,8 @@ from tests.unit.mailbox.office import (
     open_office,
     refuse_with,
 )
+
+T = TypeVar("T")
 
 ID = SequentialIds.nth(77)
 OTHER_ID = SequentialIds.nth(78)
@@ -524,6 +530,28 @@ async def test_a_mailbox_deleted_while_running_is_made_anew_and_its_owner_is_tol
         await asyncio.sleep(0.1)
         assert told.rebuilt == [PRINCIPAL]
         assert names_in(home / "new") == [f"{letter.id}.json"]
+
+
+async def test_a_mailbox_that_a_sweep_finds_while_it_is_first_made_was_not_lost(
+    home: Path, told: Told
+):
+    address = Address(
+        SESSION,
+        PRINCIPAL,
+        AgentCard(name=PRINCIPAL, kind="managed"),
+        Mailbox(home, LetterLimits()),
+    )
+
+    async def on_thread(call: Callable[[], T]) -> T:
+        done = call()
+        reception.needs_look(address)
+        return done
+
+    reception = Reception(
+        told.handlers(), on_thread, KnownLetters(), (ManualClock(), SequentialIds()), PostPolicy()
+    )
+    await reception.look(address)
+    assert told.rebuilt == []
 
 
 @pytest.mark.parametrize("box", ["cur", "done"])
