@@ -228,3 +228,31 @@ async def test_letters_no_run_holds_leave_cur_at_the_next_start(tmp_path: Path) 
         assert consumed in boxes(daemon.mailboxes, name, "principal")["done"]
     assert violations(lines) == []
     assert len(of_type(lines, "host_turn_finished")) == 2
+
+
+async def test_a_run_that_clean_stops_cut_again_and_again_is_not_given_up_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    never = asyncio.Event()
+
+    async def script(ask: Ask) -> Reply:
+        if ask.number < 4:
+            await never.wait()
+        yield "The answer is 42."
+
+    async with provider(script) as told:
+        home = DaemonHome(tmp_path, env=told.env)
+        name = "patient"
+        for life in range(4):
+            async with home.running() as daemon:
+                if life == 0:
+                    await session(daemon, id=name)
+                    await say(daemon, name, "think for days")
+                await told.until_asked(life + 1)
+                if life < 3:
+                    assert await daemon.stop() == 0
+                else:
+                    await daemon.kill()
+        lines = await second_life(home, name)
+    assert answer_of(lines) == "The answer is 42."
+    assert [line["attempt"] for line in of_type(lines, "run_started")] == [1, 1, 1, 1, 2]
