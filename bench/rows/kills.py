@@ -16,13 +16,15 @@ from bench.runner import Meter, Place, Row, Sample, Target
 from brainpilot_rt.testing.daemon import DaemonHome, RunningDaemon
 
 SESSIONS = 20
+GONE = (httpx.HTTPError, OSError, AttributeError)
+"""A connection to a dead daemon; on uvloop, asking its socket for the peer is an AttributeError."""
 LOAD_S = 1.5
 
 
 async def follow(daemon: RunningDaemon, session: str, seen: set[str]) -> None:
     """Note every lasting frame of a session until the daemon is gone."""
     lasting = False
-    with suppress(httpx.HTTPError):
+    with suppress(*GONE):
         async with daemon.http.stream("GET", f"/sse/{session}?after=0", timeout=None) as answer:
             async for line in answer.aiter_lines():
                 if line.startswith("id: "):
@@ -35,7 +37,7 @@ async def follow(daemon: RunningDaemon, session: str, seen: set[str]) -> None:
 
 async def talk(daemon: RunningDaemon, session: str) -> None:
     """Send messages until the daemon is gone."""
-    with suppress(httpx.HTTPError):
+    with suppress(*GONE):
         while True:
             await daemon.http.post(f"/sessions/{session}/messages", json={"content": "go on"})
 
