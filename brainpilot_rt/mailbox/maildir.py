@@ -38,6 +38,8 @@ from brainpilot_rt.mailbox.codec import BadLetter, LetterLimits
 from brainpilot_rt.mailbox.untrusted import FileIdentity, identity_of, read_untrusted
 
 Box: TypeAlias = Literal["tmp", "new", "cur", "done", "bad"]
+Travelled: TypeAlias = Literal["new", "cur", "done"]
+"""A box on a letter's way."""
 
 BOXES: Final[tuple[Box, ...]] = ("tmp", "new", "cur", "done", "bad")
 SUFFIX: Final = ".json"
@@ -118,7 +120,7 @@ class Mailbox:
             return missing
 
     def place(
-        self, letter_id: LetterId, data: bytes, into: Literal["new", "cur"], *, sync: bool = False
+        self, letter_id: LetterId, data: bytes, into: Travelled, *, sync: bool = False
     ) -> FileIdentity | None:
         """Put a letter into a box; done already when this mailbox holds the same bytes.
 

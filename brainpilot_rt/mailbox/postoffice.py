@@ -11,7 +11,7 @@ A mailbox in which nothing happens owns no task, no timer and no descriptor.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,13 @@ from brainpilot_rt.domain.ids import AgentName, LetterId, SessionId
 from brainpilot_rt.domain.letters import AgentCard, Letter
 from brainpilot_rt.mailbox.addresses import Address, AddressBook, KnownLetters
 from brainpilot_rt.mailbox.census import Registrar
-from brainpilot_rt.mailbox.codec import encode
+from brainpilot_rt.mailbox.codec import BadLetter, encode
 from brainpilot_rt.mailbox.handlers import MailHandlers, PostPolicy, Result
-from brainpilot_rt.mailbox.maildir import Box, Mailbox, MailboxGone
+from brainpilot_rt.mailbox.maildir import Box, LetterConflict, Mailbox, MailboxGone, Travelled
 from brainpilot_rt.mailbox.reception import Reception
 from brainpilot_rt.mailbox.rounds import Rounds
-from brainpilot_rt.mailbox.tidying import PRUNE_BATCH, prune, throw_away, tidy_for_ever
+from brainpilot_rt.mailbox.tidying import prune_full, throw_away, tidy_for_ever
+from brainpilot_rt.mailbox.untrusted import FileIdentity
 from brainpilot_rt.mailbox.watcher import Watcher
 
 _THREADS: Final = 2
@@ -146,9 +147,7 @@ class PostOffice:
 
     # --- letters --------------------------------------------------------------------------------
 
-    async def place(
-        self, letter: Letter, into: Literal["new", "cur"] = "new", *, sync: bool = False
-    ) -> None:
+    async def place(self, letter: Letter, into: Travelled = "new", *, sync: bool = False) -> None:
         """Put a letter into its recipient's mailbox; done already if it is there, in whatever box.
 
         A managed agent's missing mailbox is made. `MailboxGone` when an external agent left or the
@@ -167,6 +166,32 @@ class PostOffice:
             self._rounds.mark(address)
         else:
             self._known.add(letter.id, identity)
+
+    async def place_all(self, letters: Iterable[tuple[Letter, Travelled]]) -> list[Letter]:
+        """Put many letters where they belong in one step; return those that need `place`.
+
+        These are letters to external agents, and all with which anything is the matter.
+        """
+        left: list[Letter] = []
+        steps: list[tuple[Address, Letter, Travelled]] = []
+        for letter, into in letters:
+            address = self._book.get(letter.session, letter.to)
+            if address is None or address.external:
+                left.append(letter)
+            else:
+                self._known.add(letter.id, None)  # before the file is there, as in `place`
+                steps.append((address, letter, into))
+        if not steps:
+            return left
+        placed = await self._on_thread(partial(_place_each, steps))
+        for (address, letter, into), (well, identity) in zip(steps, placed, strict=True):
+            if well:
+                self._known.add(letter.id, identity)
+                address.moved += into == "done"
+            else:
+                left.append(letter)
+        await prune_full([address for address, _, _ in steps], self._on_thread, self._policy)
+        return left
 
     def expect(
         self,
@@ -198,9 +223,20 @@ class PostOffice:
         done = await self._move(session, agent, letter_ids, "done", ("cur", "new"))
         address = self._book.of(session, agent)
         address.moved += len(done)
-        if address.moved >= PRUNE_BATCH:
-            await prune(address, self._on_thread, self._policy.done_max)
+        await prune_full([address], self._on_thread, self._policy)
         return done
+
+    async def ack_all(self, consumed: Mapping[tuple[SessionId, AgentName], list[LetterId]]) -> None:
+        """`ack` in many mailboxes in one step; where it can not be done, by itself."""
+        known = [(self._book.get(*where), ids) for where, ids in consumed.items()]
+        steps = [(address, ids) for address, ids in known if address is not None]
+        moved = await self._on_thread(partial(_consume_each, steps))
+        for (address, ids), count in zip(steps, moved, strict=True):
+            if count is None:
+                await self.ack(address.session, address.agent, ids)
+            else:
+                address.moved += count
+        await prune_full([address for address, _ in steps], self._on_thread, self._policy)
 
     async def find(
         self, session: SessionId, agent: AgentName, letter_ids: Iterable[LetterId]
@@ -241,3 +277,27 @@ class PostOffice:
             await self._reception.restore(address)
             self._rounds.mark(address)
             return await self._on_thread(call)
+
+
+def _place_each(
+    steps: Sequence[tuple[Address, Letter, Travelled]],
+) -> list[tuple[bool, FileIdentity | None]]:
+    """Whether each went well, and which file it is then. Blocks."""
+    placed: list[tuple[bool, FileIdentity | None]] = []
+    for address, letter, into in steps:
+        try:
+            placed.append((True, address.box.place(letter.id, encode(letter), into)))
+        except (MailboxGone, LetterConflict, BadLetter, OSError):
+            placed.append((False, None))
+    return placed
+
+
+def _consume_each(boxes: Sequence[tuple[Address, list[LetterId]]]) -> list[int | None]:
+    """How many letters of each mailbox stand in `done/` now; None where it failed. Blocks."""
+    moved: list[int | None] = []
+    for address, ids in boxes:
+        try:
+            moved.append(len(address.box.move(ids, to="done", out_of=("cur", "new"))))
+        except (MailboxGone, OSError):
+            moved.append(None)
+    return moved

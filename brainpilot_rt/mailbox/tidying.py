@@ -7,6 +7,7 @@ some file systems. The mailboxes of external agents are theirs to tidy.
 import asyncio
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,13 @@ async def prune(address: Address, on_thread: OnThread, done_max: int) -> int:
     with suppress(MailboxGone, OSError):  # Nothing depends on it, and it is tried again.
         return await on_thread(partial(address.box.prune_done, done_max, PRUNE_BATCH))
     return 0
+
+
+async def prune_full(addresses: Iterable[Address], on_thread: OnThread, policy: PostPolicy) -> None:
+    """Prune those into whose `done/` enough letters have gone since the last time."""
+    for address in addresses:
+        if address.moved >= PRUNE_BATCH:
+            await prune(address, on_thread, policy.done_max)
 
 
 def sweep_leftovers(root: Path, before_ns: int) -> int:

@@ -9,6 +9,7 @@ gone) is tried again; nothing waits for it but other processes.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
 
@@ -20,7 +21,7 @@ from brainpilot_rt.domain.errors import CommandRejected, Conflict, RuntimeFault,
 from brainpilot_rt.domain.ids import AgentName, HostRunId, LetterId, MessageId, SessionId, TaskId
 from brainpilot_rt.domain.letters import AgentCard, ForeignLetter, Letter
 from brainpilot_rt.mailbox.codec import Reason
-from brainpilot_rt.mailbox.maildir import LetterConflict, MailboxGone
+from brainpilot_rt.mailbox.maildir import LetterConflict, MailboxGone, Travelled
 from brainpilot_rt.mailbox.postoffice import PostOffice
 from brainpilot_rt.mailbox.reception import FoundLetter, MailHandlers
 from brainpilot_rt.sessions.hub import Hub, Item
@@ -84,47 +85,39 @@ class MailRoom:
                 await self._file(batch)
 
     async def _file(self, batch: list[ev.Recorded]) -> None:
-        taken = {
-            letter_id
-            for recorded in batch
-            if isinstance(recorded.event, ev.RunStarted | ev.LettersJoined)
-            for letter_id in recorded.event.letter_ids
-        }
+        """Bring the files of some commits to where the last of them says, in few steps."""
+        office = self._opened()
+        plan = _Plan(batch)
         for recorded in batch:
+            _keep_book(office, recorded)
+        if plan.places:
+            for letter in await office.place_all(list(plan.places.values())):
+                await self._place(letter, plan.places[letter.id][1])
+        for recorded in plan.moves:
             try:
-                await self._file_one(recorded, taken)
+                await self._move(recorded)
             except (MailboxGone, OSError, RuntimeFault) as trouble:
                 # The log has it; a mailbox that comes back is filled again (`on_rebuilt`).
                 _log.warning("no file follows %s: %s", recorded.event.type, trouble)
+        if plan.consumed:
+            await office.ack_all(plan.consumed)
 
-    async def _file_one(self, recorded: ev.Recorded, taken: set[LetterId]) -> None:
+    async def _move(self, recorded: ev.Recorded) -> None:
         office = self._opened()
         session = recorded.session
         match recorded.event:
-            case ev.SessionCreated():
-                office.open_session(session)
-            case ev.AgentCreated() as event:
-                card = AgentCard(name=event.agent, kind=event.kind, description=event.description)
-                office.open_agent(session, card)
-            case ev.AgentStopped(agent=agent, reason="left"):
-                office.close_agent(session, agent)
-            case ev.LetterAccepted(letter=letter):
-                await self._place(letter, "cur" if letter.id in taken else "new")
-            case ev.RunStarted(agent=agent, letter_ids=ids, resumes=None):
+            case ev.RunStarted(agent=agent, letter_ids=ids):
                 await office.claim(session, agent, ids)
             case ev.LettersJoined(agent=agent, letter_ids=ids):
                 await office.claim(session, agent, ids)
-            case ev.RunFinished(agent=agent, letter_ids=ids) as event:
-                if event.retry_at_ms is None:
-                    await office.ack(session, agent, ids)
-                else:
-                    await self._release(session, agent)
+            case ev.RunFinished(agent=agent):
+                await self._release(session, agent)
             case ev.LetterExpired(letter_id=letter_id) | ev.LetterDied(letter_id=letter_id):
                 await self._lay_away(session, letter_id)
             case _:
                 pass
 
-    async def _place(self, letter: Letter, into: Literal["new", "cur"]) -> None:
+    async def _place(self, letter: Letter, into: Travelled) -> None:
         office = self._opened()
         try:
             await office.place(letter, into)
@@ -255,6 +248,63 @@ class MailRoom:
     def _opened(self) -> PostOffice:
         assert self._office is not None
         return self._office
+
+
+def _keep_book(office: PostOffice, recorded: ev.Recorded) -> None:
+    """Open and close addresses as the log says."""
+    session = recorded.session
+    match recorded.event:
+        case ev.SessionCreated():
+            office.open_session(session)
+        case ev.AgentCreated() as event:
+            card = AgentCard(name=event.agent, kind=event.kind, description=event.description)
+            office.open_agent(session, card)
+        case ev.AgentStopped(agent=agent, reason="left"):
+            office.close_agent(session, agent)
+        case _:
+            pass
+
+
+class _Plan:
+    """What some commits ask of the files, taken together: a new one goes straight to its box."""
+
+    def __init__(self, batch: Iterable[ev.Recorded]) -> None:
+        self.places: dict[LetterId, tuple[Letter, Travelled]] = {}
+        """Letters without a file yet, and the box they belong into by now."""
+        self.moves: list[ev.Recorded] = []
+        """What is left to do one by one: claims, releases, letters nobody will read."""
+        self.consumed: dict[tuple[SessionId, AgentName], list[LetterId]] = {}
+        """Letters that have a file and are done with, by mailbox."""
+        for recorded in batch:
+            match recorded.event:
+                case ev.LetterAccepted(letter=letter):
+                    self.places[letter.id] = (letter, "new")
+                case ev.RunStarted(letter_ids=ids) | ev.LettersJoined(letter_ids=ids):
+                    self._claim(recorded, ids)
+                case ev.RunFinished(retry_at_ms=None) as event:
+                    self._consume(recorded.session, event)
+                case ev.RunFinished() | ev.LetterExpired() | ev.LetterDied():
+                    self.moves.append(recorded)
+                case _:
+                    pass
+
+    def _claim(self, recorded: ev.Recorded, ids: Iterable[LetterId]) -> None:
+        resumed = isinstance(recorded.event, ev.RunStarted) and recorded.event.resumes is not None
+        late = [one for one in ids if not self._straight(one, "cur")]
+        if late and not resumed:
+            self.moves.append(recorded)
+
+    def _consume(self, session: SessionId, event: ev.RunFinished) -> None:
+        left = [one for one in event.letter_ids if not self._straight(one, "done")]
+        if left:
+            self.consumed.setdefault((session, event.agent), []).extend(left)
+
+    def _straight(self, letter_id: LetterId, into: Travelled) -> bool:
+        """Whether the letter has no file yet: then it goes into this box at once."""
+        if letter_id not in self.places:
+            return False
+        self.places[letter_id] = (self.places[letter_id][0], into)
+        return True
 
 
 def _same(known: Letter, found: ForeignLetter) -> bool:

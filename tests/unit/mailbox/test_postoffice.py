@@ -12,11 +12,11 @@ import pytest
 from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.domain.errors import Busy, Conflict, Forbidden, NotFound, Unavailable
 from brainpilot_rt.domain.ids import ULID, AgentName, LetterId, SessionId
-from brainpilot_rt.domain.letters import AgentCard
+from brainpilot_rt.domain.letters import AgentCard, Letter
 from brainpilot_rt.mailbox.addresses import Address, KnownLetters
 from brainpilot_rt.mailbox.codec import LetterLimits, Reason
 from brainpilot_rt.mailbox.handlers import PostPolicy
-from brainpilot_rt.mailbox.maildir import LetterConflict, Mailbox, MailboxGone
+from brainpilot_rt.mailbox.maildir import LetterConflict, Mailbox, MailboxGone, Travelled
 from brainpilot_rt.mailbox.reception import Reception
 from brainpilot_rt.testing.sources import ManualClock, SequentialIds
 from brainpilot_rt.testing.watcher import ManualWatcher
@@ -516,6 +516,47 @@ async def test_a_mailbox_appears_whole_and_private(tmp_path: Path, home: Path, t
         assert (home / "agent.json").stat().st_mode & 0o777 == 0o600
         assert json.loads((home / "agent.json").read_text())["kind"] == "managed"
         assert names_in(tmp_path) == [SESSION]
+
+
+async def test_letters_go_straight_into_the_boxes_where_they_belong_by_now(
+    tmp_path: Path, home: Path, told: Told
+):
+    async with open_office(tmp_path, told) as office:
+        letters = [a_letter(number) for number in range(3)]
+        boxes: tuple[Travelled, ...] = ("new", "cur", "done")
+        assert await office.place_all(zip(letters, boxes, strict=True)) == []
+        for letter, box in zip(letters, boxes, strict=True):
+            assert names_in(home / box) == [f"{letter.id}.json"]
+        await office.ack_all({(SESSION, PRINCIPAL): [letter.id for letter in letters]})
+        assert names_in(home / "done") == sorted(f"{letter.id}.json" for letter in letters)
+        await office.scan()
+    assert told.letters == []
+
+
+async def test_letters_that_need_a_look_of_their_own_are_given_back_and_disturb_no_other(
+    tmp_path: Path, home: Path, told: Told
+):
+    join(tmp_path)
+    async with open_office(tmp_path, told) as office:
+        drop(home, f"{a_letter(1).id}.json")
+        outside, taken, well = a_letter(to=BOT), a_letter(1), a_letter(2)
+        batch: list[tuple[Letter, Travelled]] = [(outside, "new"), (taken, "done"), (well, "cur")]
+        assert await office.place_all(batch) == [outside, taken]
+        assert names_in(home / "cur") == [f"{well.id}.json"]
+        assert names_in(home / "done") == []
+
+
+@pytest.mark.parametrize("box", ["cur", "done"])
+async def test_a_batch_finds_a_deleted_mailbox_and_an_ack_of_its_own_makes_it_anew(
+    tmp_path: Path, home: Path, told: Told, box: Travelled
+):
+    async with open_office(tmp_path, told) as office:
+        letter = a_letter()
+        await office.place(letter)
+        (home / box).rmdir()
+        assert await office.place_all([(a_letter(2), box)]) == [a_letter(2)]
+        await office.ack_all({(SESSION, PRINCIPAL): [letter.id]})
+        assert names_in(home / "done") == [f"{letter.id}.json"]
 
 
 @pytest.mark.parametrize("lost", ["", "new", "tmp"])
