@@ -207,11 +207,13 @@ class ToolPorts:
         return " ".join(said)
 
     async def _ask(self, asked: cmd.AskQuestion) -> str:
-        """Ask durably and wait for as long as it takes; an answer given meanwhile counts."""
+        """Ask durably and wait for as long as it takes; an answer given meanwhile counts.
+
+        After a restart the question may be open still, and answered at any moment: whoever answers
+        it then must be heard, and it must not be asked again. So listening and looking at the state
+        are one step, and the log is asked only about a question that is not open.
+        """
         manager = self._organs.manager
-        answered = await self._answer_in_log(asked.request_id)
-        if answered is not None:
-            return answered
         waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def on_item(item: Item) -> None:
@@ -227,7 +229,11 @@ class ToolPorts:
 
         undo = self._organs.hub.listen(on_item)
         try:
-            await manager.dispatch(self._session, asked)
+            if asked.request_id not in manager.state(self._session).questions:
+                answered = await self._answer_in_log(asked.request_id)
+                if answered is not None:
+                    return answered
+                await manager.dispatch(self._session, asked)
             return await waiting
         finally:
             undo()

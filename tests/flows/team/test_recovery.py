@@ -1,21 +1,23 @@
 """A daemon comes back: over a log that ends anywhere, after clean stops, again and again."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import RetryableFault
-from brainpilot_rt.domain.ids import PRINCIPAL
+from brainpilot_rt.domain.ids import PRINCIPAL, SessionId
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.eventlog.memory import MemoryEventLog
 from brainpilot_rt.sessions.recovery import repair
 from brainpilot_rt.settings import SessionLimits
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.testing.models import Call, Gate, ScriptedModel
-from brainpilot_rt.testing.team import SESSION, Setup, Team, team
+from brainpilot_rt.testing.team import SESSION, LoopClock, Setup, Team, team
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
 from tests.flows.team.moves import drop, ends, memory_log, notices, send
@@ -154,6 +156,53 @@ async def test_a_question_survives_a_restart(tmp_path: Path, *, clean: bool, ear
             one.event for one in await crew.events() if isinstance(one.event, ev.ToolFinished)
         ]
         assert (result.status, result.content) == ("completed", "blue")
+        asked = [one for one in await crew.events() if isinstance(one.event, ev.QuestionAsked)]
+        assert len(asked) == 1
+        assert await ends(crew) == ["completed"]
+        assert await crew.violations() == []
+
+
+class AnsweredMeanwhile(MemoryEventLog):
+    """Whoever looks for an answer in this log is given one a moment after the look."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    @override
+    async def read_back(
+        self,
+        session: SessionId,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        types: frozenset[str] | None = None,
+    ) -> list[ev.Recorded]:
+        found = await super().read_back(session, before=before, limit=limit, types=types)
+        if types == frozenset({"question_answered"}) and self.meanwhile:
+            await self.meanwhile()
+        return found
+
+
+@pytest.mark.requirement("questions-durable")
+async def test_a_question_answered_while_its_call_resumes_is_not_asked_again(tmp_path: Path):
+    log = AnsweredMeanwhile(clock=LoopClock())
+    model = ScriptedModel()
+    model.say("principal", Call("ask_user", {"question": "Red or blue?"}))
+    async with team(log, model.stream, tmp_path) as crew:
+        await crew.create()
+        await crew.post("Paint.")
+        await crew.until(lambda now: now.questions)
+    model.say("principal", "Blue then.")
+    async with team(log, model.stream, tmp_path) as crew:
+
+        async def answer() -> None:
+            if crew.state().questions:
+                await crew.post("blue")
+
+        log.meanwhile = answer
+        await crew.until(lambda now: now.runs)
+        await asyncio.sleep(1)
+        await answer()
+        await crew.settled()
         asked = [one for one in await crew.events() if isinstance(one.event, ev.QuestionAsked)]
         assert len(asked) == 1
         assert await ends(crew) == ["completed"]
