@@ -1,0 +1,1 @@
+"""One module per stage; each offers `STAGE`. Found by themselves."""
