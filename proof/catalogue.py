@@ -1,7 +1,7 @@
 """The fault catalogue: what can go wrong, and where it is shown that we stand it.
 
 A row is shown by tests marked `@pytest.mark.fault("A1")`, by a stage that names it, or `EXEMPT`
-says in one line why it does not apply. `tests/house/test_catalogue.py` holds that every row has one.
+says why it does not apply. `tests/house/test_catalogue.py` holds that every row has one.
 """
 
 from collections.abc import Mapping
