@@ -11,7 +11,8 @@ daemon (its data directory, its environment), `RunningDaemon` is one life in it.
     async with home.running() as daemon:
         ...
 
-A daemon inherits nothing of the test's environment but what `env` says.
+A daemon inherits nothing of the test's environment but what `env` says, and it is the very package
+that the test has imported: also when that is a changed copy.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+
+import brainpilot_rt
 
 START_S: Final = 20.0
 """Longest wait for a daemon to say where it listens, or to end after being told to."""
@@ -116,7 +119,12 @@ class DaemonHome:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The whole environment of a process of this home."""
-        own = {"PATH": os.defpath, "HOME": str(self.root), "BP_DATA_DIR": str(self.data_dir)}
+        own = {
+            "PATH": os.defpath,
+            "HOME": str(self.root),
+            "BP_DATA_DIR": str(self.data_dir),
+            "PYTHONPATH": str(Path(brainpilot_rt.__file__).parents[1]),
+        }
         return {**own, **self.env, **more}
 
     async def command(self, *arguments: str, **env: str) -> Ended:
