@@ -20,6 +20,7 @@ from brainpilot_rt.agents.definition import AgentDefinition
 from brainpilot_rt.agents.ports import RunIdentity, RunResult, TurnPorts
 from brainpilot_rt.agents.reply import as_message, judge, last_calls, refuse
 from brainpilot_rt.agents.speech import Speech
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.errors import FatalFault, ProviderFault, RetryableFault
 from brainpilot_rt.domain.events import Event, ModelAttemptFailed, ModelReplied, Thinking
@@ -82,6 +83,7 @@ async def run(
         elif reply.calls:
             await work.use_tools(turn, reply)
             cut = False
+        hit("turn.committed.after")
         turn += 1
 
 
@@ -142,6 +144,7 @@ class _Work:
         """One model call. On any failure its texts are closed as aborted before it is raised."""
         speech = Speech(self.ports, self.identity, turn)
         began = self.ports.monotonic()
+        hit("turn.model_called.before")
         stream = self.ports.stream(self._request(turn, final=final))
         try:
             finished = await self._listen(turn, speech, stream)
@@ -152,6 +155,7 @@ class _Work:
         finally:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
+        hit("turn.replied.after")
         duration_ms = round((self.ports.monotonic() - began) * 1000)
         self.transcript.append(finished.message)
         if finished.message.text:
@@ -168,6 +172,7 @@ class _Work:
     ) -> ReplyFinished:
         finished: ReplyFinished | None = None
         async for event in stream:
+            hit("turn.heard.after")
             match event:
                 case TextDelta() | ReasoningDelta():
                     speech.hear(event)

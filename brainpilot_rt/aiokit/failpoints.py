@@ -12,46 +12,89 @@ first unless told otherwise), with `+` also at every later one. Actions:
     delay:250       sleep for so many milliseconds, blocking the calling thread
     pause           block the calling thread until `release`
 
+`*=trace:PATH` arms nothing: it keeps, in a file that outlives the process however it ends, the name
+hit last, when, and how often each name was hit. A parent that kills at random reads there what it
+has hit.
+
 The names reached so far are kept (`reached`), so that a test run can show that no point was missed.
 This state is module-wide on purpose: a point sits deep in code that must not carry a parameter for
 it. Only `settings` and tests configure it.
 """
 
 import errno
+import mmap
 import os
 import re
 import signal
+import struct
 import threading
 import time
+from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
-_Action: TypeAlias = Literal["kill", "raise", "delay", "pause"]
+_Action: TypeAlias = Literal["kill", "raise", "delay", "pause", "pass"]
 
 _FORM: Final = re.compile(
     r"(?P<name>[^=;@\s]+)=(?P<action>kill|pause|raise:(?P<errno>E[A-Z0-9]+)|delay:(?P<ms>\d+))"
     r"(?:@(?P<nth>[1-9]\d*)(?P<onwards>\+)?)?"
 )
+_TRACE: Final = re.compile(r"\*=trace:(?P<path>.+)")
+
+TRACE_RECORD: Final = struct.Struct("<56sQ")
+"""The trace: records of 64 bytes, native to no machine. The first is the name hit last (UTF-8,
+filled up with zeros) and when (monotonic nanoseconds); each further one a name and its count."""
+_TRACED_NAMES: Final = 255
+
+
+class _Trace:
+    """The file that says what was hit. Written through memory: a killed process loses nothing."""
+
+    def __init__(self, path: Path) -> None:
+        size = TRACE_RECORD.size * (_TRACED_NAMES + 1)
+        with path.open("w+b") as file:
+            file.truncate(size)
+            self._map = mmap.mmap(file.fileno(), size)
+        self._places: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def note(self, name: str, hits: int) -> None:
+        with self._lock:
+            place = self._places.setdefault(name, TRACE_RECORD.size * (len(self._places) + 1))
+            TRACE_RECORD.pack_into(self._map, place, name.encode(), hits)
+            TRACE_RECORD.pack_into(self._map, 0, name.encode(), time.monotonic_ns())
 
 
 class _Point:
-    """One configured point: what it does, when, and how often it was hit."""
+    """One watched point: what it does, when, and how often it was hit."""
 
-    def __init__(self, found: re.Match[str]) -> None:
-        self.name = found["name"]
-        self.action: _Action = cast("_Action", found["action"].partition(":")[0])
-        self.errno = _errno_named(found["errno"]) if found["errno"] else 0
-        self.delay_s = int(found["ms"] or 0) / 1000
-        self.nth = int(found["nth"] or 1)
-        self.onwards = found["onwards"] is not None
+    def __init__(self, name: str, action: _Action) -> None:
+        self.name = name
+        self.action: _Action = action
+        self.errno = 0
+        self.delay_s = 0.0
+        self.nth = 1
+        self.onwards = False
         self.hits = 0
+        self.trace: _Trace | None = None
         self.lock = threading.Lock()
         self.paused = threading.Event()
         self.released = threading.Event()
+
+    @classmethod
+    def read(cls, found: re.Match[str]) -> "_Point":
+        point = cls(found["name"], cast("_Action", found["action"].partition(":")[0]))
+        point.errno = _errno_named(found["errno"]) if found["errno"] else 0
+        point.delay_s = int(found["ms"] or 0) / 1000
+        point.nth = int(found["nth"] or 1)
+        point.onwards = found["onwards"] is not None
+        return point
 
     def act(self) -> None:
         with self.lock:
             self.hits += 1
             due = self.hits == self.nth or (self.onwards and self.hits > self.nth)
+            if self.trace is not None:
+                self.trace.note(self.name, self.hits)
         if not due:
             return
         match self.action:
@@ -64,14 +107,21 @@ class _Point:
             case "pause":
                 self.paused.set()
                 self.released.wait()
+            case "pass":
+                pass
 
 
 class _Points(dict[str, _Point | None]):
     """Every name reached or configured; a first look at a name is what records it."""
 
+    trace: _Trace | None = None
+
     def __missing__(self, name: str) -> _Point | None:
         # setdefault: another thread may have configured the name since the lookup failed.
-        return self.setdefault(name, None)
+        point = None if self.trace is None else _Point(name, "pass")
+        if point is not None:
+            point.trace = self.trace
+        return self.setdefault(name, point)
 
 
 _points: Final = _Points()
@@ -91,12 +141,16 @@ def configure(spec: str) -> None:
     """
     points: list[_Point] = []
     for part in filter(None, (part.strip() for part in spec.split(";"))):
+        if traced := _TRACE.fullmatch(part):
+            _points.trace = _Trace(Path(traced["path"]))
+            continue
         found = _FORM.fullmatch(part)
         if found is None:
             msg = f"failpoint {part!r} is not name=kill|raise:ERRNO|delay:MS|pause[@n[+]]"
             raise ValueError(msg)
-        points.append(_Point(found))
+        points.append(_Point.read(found))
     for point in points:
+        point.trace = _points.trace
         _points[point.name] = point
 
 
@@ -104,6 +158,7 @@ def reset() -> None:
     """Disarm every point, let go whatever is paused, forget the names reached."""
     points = list(_points.values())
     _points.clear()
+    _points.trace = None
     for point in points:
         if point is not None:
             point.released.set()

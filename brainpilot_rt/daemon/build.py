@@ -16,6 +16,7 @@ from typing import Final
 from brainpilot_rt import __version__
 from brainpilot_rt.agents.personas import team_profile
 from brainpilot_rt.aiokit import process
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.lag import LoopLag
 from brainpilot_rt.aiokit.sources import Clock, NewId, SystemClock, UlidSource
 from brainpilot_rt.aiokit.tasks import TaskSet
@@ -85,12 +86,16 @@ class _Ground:
 async def built(settings: Settings) -> AsyncGenerator[Daemon]:
     """Build every part and repair what a crash left; close the parts in the reverse order."""
     async with AsyncExitStack() as stack:
+        hit("boot.log.before")
         ground = await _ground(settings, stack)
+        hit("boot.log.after")
         manager, log = ground.manager, ground.log
         sessions, counts = await boot.repair_sessions(manager, log)
         office, missing = await _mail(ground, sessions)
         counts["files_placed"] = missing
+        hit("boot.sweep.before")
         await process.end_marked(MARKER, marker(settings), grace_s=2.0)
+        hit("boot.sweep.after")
         worktrees = Worktrees(
             manager, settings.data_dir, settings.mailbox_dir, settings.environment
         )
@@ -112,7 +117,9 @@ async def built(settings: Settings) -> AsyncGenerator[Daemon]:
         )
         backend.audit_violations = await boot.audit_busy(manager, log)
         started = ev.DaemonStarted(version=__version__, pid=os.getpid(), instance_id=instance_id)
+        hit("boot.recorded.before")
         await manager.record(DAEMON_STREAM, started, boot.recovered(counts))
+        hit("boot.recorded.after")
         token = TokenFile(settings.data_dir)
         token.ensure()
         yield Daemon(
@@ -177,8 +184,11 @@ async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice,
     unsettled = boot.open_mailboxes(office, sessions)
     room.follow(office, ground.tasks)
     ground.stack.push_async_callback(office.stop)
+    hit("boot.outbox.before")
     missing = await boot.reconcile(ground.manager, room, unsettled)
+    hit("boot.outbox.after")
     await office.start()
+    hit("boot.scan.after")
     return office, missing
 
 

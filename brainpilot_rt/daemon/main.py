@@ -49,7 +49,9 @@ async def serve(settings: Settings, *, on_ready: Callable[[Ready], None]) -> int
     for folder in (settings.data_dir, settings.mailbox_dir):
         folder.parent.mkdir(parents=True, exist_ok=True)
         ensure_private_dir(folder)
+    failpoints.hit("boot.lock.before")
     with InstanceLock(settings.data_dir), bound(settings) as listener:
+        failpoints.hit("boot.lock.after")
         async with built(settings) as daemon:
             await _work(daemon, listener, on_ready)
     return 0
@@ -72,21 +74,26 @@ async def _work(daemon: Daemon, listener: socket.socket, on_ready: Callable[[Rea
     try:
         with _signals(daemon.stop, server):
             await server.listening.wait()
+            failpoints.hit("boot.listen.after")
             ready = whereabouts(settings, port)
             leave(settings, ready, daemon.instance_id)
+            failpoints.hit("boot.ready.before")
             on_ready(ready)
             await daemon.supervisor.start()
             gc.collect()
             gc.freeze()
             await daemon.stop.wait()
+            failpoints.hit("stop.asked.after")
             daemon.liveness.closing = True
             async with asyncio.timeout(STOP_S):
                 await daemon.supervisor.close()
                 await daemon.manager.record(DAEMON_STREAM, ev.DaemonStopped(reason="asked to"))
+                failpoints.hit("stop.recorded.after")
     finally:
         app.state.streams.close()
         server.should_exit = True
         await asyncio.wait([serving])
+        failpoints.hit("stop.http.after")
         take_back(settings)
 
 

@@ -79,12 +79,12 @@ def trouble(cause: sqlite3.Error | OSError) -> Unavailable:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, point: str) -> Generator[None]:
-    """All or nothing. Failpoints: `<point>.before` the commit and `<point>.after` it."""
+def transaction(connection: sqlite3.Connection, *, before: str, after: str) -> Generator[None]:
+    """All or nothing; the failpoints `before` and `after` its commit."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-        failpoints.hit(f"{point}.before")
+        failpoints.hit(before)
         connection.execute("COMMIT")
     except BaseException:
         # Some errors (a full disk) have rolled back already; the first error is the one to tell.
@@ -92,7 +92,7 @@ def transaction(connection: sqlite3.Connection, point: str) -> Generator[None]:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
         raise
-    failpoints.hit(f"{point}.after")
+    failpoints.hit(after)
 
 
 def prepare(
@@ -110,13 +110,15 @@ def prepare(
     version: int = _one(connection, "PRAGMA user_version")
     _refuse_foreign(connection, version, len(migrations))
     if version and _meta(connection, "clean") != "1":
+        failpoints.hit("boot.integrity.before")
         _refuse_damaged(connection)
+        failpoints.hit("boot.integrity.after")
     if _one(connection, "PRAGMA journal_mode = WAL") != "wal":
         raise Unavailable("the log needs a file system on which SQLite can use a write-ahead log")
     for setting in _SETTINGS:
         connection.execute(setting)
     for step in range(version, len(migrations)):
-        with transaction(connection, "log.migrate"):
+        with transaction(connection, before="log.migrate.before", after="log.migrate.after"):
             for statement in migrations[step]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {step + 1}")

@@ -91,7 +91,7 @@ class LogStore:
         """Remove a session's events and row."""
 
         def work(connection: sqlite3.Connection) -> None:
-            with transaction(connection, "log.remove"):
+            with transaction(connection, before="log.remove.before", after="log.remove.after"):
                 # A `pos` is never given twice, although the rows that held the highest may go.
                 set_meta(connection, "pos_floor", str(last_pos(connection)))
                 connection.execute("DELETE FROM events WHERE session = ?", (session,))
@@ -125,7 +125,7 @@ class LogStore:
         self, connection: sqlite3.Connection, *, batch: Sequence[Append], at_ms: int
     ) -> tuple[Numbering, list[Outcome]]:
         """On the connection's thread, while the loop changes nothing of this object."""
-        with transaction(connection, "log.commit"):
+        with transaction(connection, before="log.commit.before", after="log.commit.after"):
             numbering = Numbering(
                 pos=self.pos if self._certain else last_pos(connection),
                 head=lambda session: self.heads.get(session) or head_of(connection, session),
@@ -173,5 +173,8 @@ def head_of(connection: sqlite3.Connection, session: SessionId) -> int:
 
 
 def _mark_clean(connection: sqlite3.Connection) -> None:
+    failpoints.hit("stop.clean.before")
     set_meta(connection, "clean", "1")
+    failpoints.hit("log.checkpoint.before")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    failpoints.hit("log.checkpoint.after")

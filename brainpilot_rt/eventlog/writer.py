@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.tasks import spawn
 from brainpilot_rt.domain.errors import Busy, CommandRejected, Conflict, Unavailable
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
@@ -217,11 +218,13 @@ class Writer:
         if recorded:
             for listener in self._on_commit:
                 listener(recorded)
+        hit("log.acknowledge.before")
         for job, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, CommandRejected):
                 _fail(job.done, outcome)
             elif not job.done.done():
                 job.done.set_result(outcome)
+        hit("log.acknowledge.after")
 
     def _fail_all(self, failure: Unavailable) -> None:
         failed = [*self._batch, *self._queue]

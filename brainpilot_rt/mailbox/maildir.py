@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.files import (
     DirHandle,
     list_names,
@@ -46,6 +47,13 @@ SUFFIX: Final = ".json"
 _TRAVELLED: Final[tuple[Box, ...]] = ("new", "cur", "done")
 BUILDING: Final = ".building-"
 """Start of a name under the root in which a mailbox is built before it is renamed into place."""
+
+_MOVES: Final[dict[Travelled, tuple[str, str]]] = {
+    "cur": ("mail.claim.before", "mail.claim.after"),
+    "done": ("mail.done.before", "mail.done.after"),
+    "new": ("mail.release.before", "mail.release.after"),
+}
+"""Failpoints of a move into a box."""
 
 _KEPT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
 
@@ -128,6 +136,7 @@ class Mailbox:
         it is on the disk on return. `LetterConflict` when other bytes have the id.
         """
         name = letter_id + SUFFIX
+        hit("mail.place.before")
         with self._home() as home, _box(home, "tmp") as tmp, _box(home, into) as box:
             # The box itself is watched over by the rename.
             others: list[Box] = [one for one in _TRAVELLED if one != into]
@@ -139,6 +148,7 @@ class Mailbox:
             except FileExistsError:  # Left by a crash; nobody else writes under this id.
                 remove(tmp, name, missing_ok=True)
                 write_new(tmp, name, data, sync=sync)
+            hit("mail.place.half")
             try:
                 rename_noreplace(tmp, name, box, name)
             except FileExistsError:
@@ -146,16 +156,18 @@ class Mailbox:
                 self._same_letter(home, name, data)
             if sync:
                 sync_dir(box)
+            hit("mail.place.after")
             return identity_of(box, name)
 
     def move(
-        self, letter_ids: Iterable[LetterId], *, to: Box, out_of: Sequence[Box]
+        self, letter_ids: Iterable[LetterId], *, to: Travelled, out_of: Sequence[Box]
     ) -> list[LetterId]:
         """Move letters from the first of the boxes that holds each; return those that moved.
 
         One that stands in `to` already counts as moved; a second file of its name stays where it
         is, for the next look to judge. One that is nowhere is left out.
         """
+        before, after = _MOVES[to]
         moved: list[LetterId] = []
         with self._home() as home, _box(home, to) as target:
             for letter_id in letter_ids:
@@ -165,7 +177,9 @@ class Mailbox:
                     moved.append(letter_id)
                 elif at is not None:
                     with _box(home, at) as source, suppress(FileNotFoundError):
+                        hit(before)
                         rename_noreplace(source, name, target, name)
+                        hit(after)
                         moved.append(letter_id)
         return moved
 
@@ -221,7 +235,9 @@ class Mailbox:
     def adopt(self, name: str, letter_id: LetterId) -> None:
         """Give a legal foreign name in `new/` its letter id."""
         with self._home() as home, _box(home, "new") as new:
+            hit("mail.adopt.before")
             rename_noreplace(new, name, new, letter_id + SUFFIX)
+            hit("mail.adopt.after")
 
     def finish_link(self, name: str) -> bool:
         """Complete a delivery by link that was cut: remove its other name in `tmp/`, if any."""
@@ -252,11 +268,14 @@ class Mailbox:
                 try:
                     # Reason first: a refused file never lies there without one, and the new file
                     # reserves the name.
+                    hit("mail.bad.before")
                     write_new(bad, target + ".reason.json", reason, sync=False)
                 except FileExistsError:
                     continue
                 try:
+                    hit("mail.bad.half")
                     rename_noreplace(new, name, bad, target)
+                    hit("mail.bad.after")
                 except OSError as error:
                     remove(bad, target + ".reason.json", missing_ok=True)
                     if isinstance(error, FileNotFoundError):

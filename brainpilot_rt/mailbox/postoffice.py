@@ -254,7 +254,7 @@ class PostOffice:
         session: SessionId,
         agent: AgentName,
         letter_ids: Iterable[LetterId],
-        to: Box,
+        to: Travelled,
         out_of: tuple[Box, ...],
     ) -> list[LetterId]:
         """Move what can be moved; the log already says what the files only follow."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.domain.errors import Busy, CommandRejected, Conflict, Unavailable
 from brainpilot_rt.domain.ids import ULID, LetterId
@@ -166,6 +167,7 @@ class Reception:
         data = box.read_new(name)
         if data is None:
             return None
+        hit("mail.read.after")
         letter = decode_foreign(data, self._policy.letters)
         check_address(letter, address.session, address.agent, stem)
         if not ULID.fullmatch(stem):
@@ -192,6 +194,7 @@ class Reception:
         self, address: Address, found: FoundLetter, identity: FileIdentity
     ) -> float | None:
         now_named = found.letter_id + SUFFIX
+        hit("mail.accept.before")
         try:
             waits = await self._handlers.on_letter(address.session, address.agent, found)
         except Busy as busy:
@@ -205,6 +208,7 @@ class Reception:
         except Exception:  # noqa: BLE001 - one letter must not hold up the others; tried again
             _log.exception("letter %s for %s/%s", found.letter_id, address.session, address.agent)
             return None
+        hit("mail.accept.after")
         if waits:
             self._known.add(found.letter_id, identity)
         else:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.commands import Command, Evict, FinishRun, Interrupt
@@ -221,6 +222,7 @@ class SessionManager:
         after = states[-1] if states else slot.pending
         title = after.title if _titled(batch) else None
         busy = after.busy if after.busy != slot.busy else None
+        hit("session.append.before")
         done = self._log.append(
             session, batch, title=title, busy=busy, receipt=receipt, at_ms=moment.now_ms
         )
@@ -262,11 +264,13 @@ class SessionManager:
         return batch, states
 
     def _committed(self, batch: Sequence[Recorded]) -> None:
+        hit("session.publish.before")
         for recorded in batch:
             slot = self._slots.get(recorded.session)
             if slot is not None:
                 slot.arrive(recorded)
             self._hub.publish(recorded)
+        hit("session.publish.after")
 
     def _failed(self, _fault: Unavailable) -> None:
         for slot in self._slots.values():

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, RuntimeFault
 from brainpilot_rt.domain.ids import AgentName, SessionId, parse_agent_name
@@ -35,8 +36,10 @@ async def repair_sessions(
         counts["busy"] += 1
         try:
             await manager.load(row.session)
+            hit("boot.repair.before")
             for recorded in await manager.amend(row.session, repair, follow=False):
                 counts[recorded.event.type] += 1
+            hit("boot.repair.after")
         except RuntimeFault as fault:
             # One session that can not be read must not keep the others from working.
             _log.error("session %s can not be recovered: %s", row.session, fault)

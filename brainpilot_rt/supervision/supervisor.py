@@ -9,6 +9,7 @@ import asyncio
 import logging
 from functools import partial
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.aiokit.tasks import TaskSet, finish_shielded
 from brainpilot_rt.domain import commands as cmd
@@ -54,7 +55,9 @@ class Supervisor:
             for run_id in state.runs:
                 self._spawn(state.session, run_id)
             if state.interrupted:
+                hit("boot.resume.before")
                 await self._organs.manager.amend(state.session, resume)
+                hit("boot.resume.after")
             await self._wake(state.session)
 
     def workers(self, session: SessionId) -> list[Worker]:
@@ -208,13 +211,16 @@ class Supervisor:
     async def close(self) -> None:
         """Stop for a shutdown: texts and runs are cut so that the next start resumes them."""
         self._live = False
+        hit("stop.admission.after")
         for session in list(self._timers):
             self._drop_timer(session)
         await self._let_tools_finish()
+        hit("stop.tools.after")
         running = [task for _, task in self._workers.values()]
         async with asyncio.TaskGroup() as group:
             for task in running:
                 group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
+        hit("stop.workers.after")
         for state in self._organs.manager.resident():
             if state.runs:
                 await self._organs.manager.amend(

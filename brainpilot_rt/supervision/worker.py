@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from brainpilot_rt.agents import turn
 from brainpilot_rt.agents.ports import RunResult
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain import citations
 from brainpilot_rt.domain import commands as cmd
@@ -76,6 +77,7 @@ class Worker:
         if found is None:
             return
         state, run = found
+        hit("turn.offered.after")
         result = await self._result(tools, state, run)
         try:
             await finish_shielded(self._finish(run, result))
@@ -168,6 +170,7 @@ class Worker:
             await self._organs.manager.dispatch(self.session, command)
         except CommandRejected as refused:
             _log.warning("the end of run %s was refused: %s", self.run_id, refused)
+        hit("run.finished.after")
 
 
 def _crashed(run: RunState, crash: Exception) -> RunResult:

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.errors import RuntimeFault
@@ -266,7 +267,9 @@ class ToolRunner:
                 refusals.append(step)
         for prepared in admitted:
             self._live[prepared.call.call_id] = _Live(prepared)
+        hit("tool.started.before")
         await finish_shielded(self._ports.started(tuple(one.call for one in admitted)))
+        hit("tool.started.after")
         for refusal in refusals:
             await self._record(CallOutcome(refusal), results)
         try:
@@ -285,6 +288,7 @@ class ToolRunner:
         began = self._clock.monotonic()
         try:
             output = await self._execute(live, context)
+            hit("tool.executed.after")
             live.finished = output is not None
             took_ms = int((self._clock.monotonic() - began) * 1000)
             await finish_shielded(self._settle(live, output, context, took_ms, results))
@@ -300,6 +304,7 @@ class ToolRunner:
         try:
             async with self._slots:
                 live.started_ms = self._clock.now_ms()
+                hit("tool.executed.before")
                 return await execute(live.prepared, context)
         except asyncio.CancelledError:
             if not live.interrupted or task.cancelling() > 1:
@@ -328,6 +333,7 @@ class ToolRunner:
 
     async def _record(self, outcome: CallOutcome, results: dict[CallId, ToolResult]) -> None:
         await self._ports.finished(outcome)
+        hit("tool.finished.after")
         results[outcome.result.call_id] = outcome.result
 
     async def _record_unfinished(
