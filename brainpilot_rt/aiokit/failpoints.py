@@ -29,6 +29,8 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
