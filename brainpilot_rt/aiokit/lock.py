@@ -6,10 +6,14 @@ stale, or belong to an unrelated process by then, and must never be signalled fo
 
 The descriptor is close-on-exec, so that a child which outlives the daemon does not keep the lock;
 and there is no fallback to a lock made of a mere file, which a crash would leave behind for ever.
+
+A lock is on a file, not on its name: who deletes the file, or the directory, lets a second process
+lock a new one of that name. `in_place` tells the first that this has happened.
 """
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,6 +25,8 @@ LOCK_NAME: Final = "daemon.lock"
 PID_NAME: Final = "daemon.pid"
 
 _PID_BYTES_MAX: Final = 32
+_TELL_S: Final = 1.0
+"""How long a new owner may take to write who it is."""
 
 
 class AlreadyOwned(Exception):
@@ -40,6 +46,7 @@ class InstanceLock:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._identity: tuple[int, int] | None = None
         self._lock = FileLock(
             directory / LOCK_NAME,
             mode=0o600,
@@ -53,6 +60,10 @@ class InstanceLock:
         """Whether this object holds the lock."""
         return self._lock.is_locked
 
+    def in_place(self) -> bool:
+        """Whether the locked file is still the one that the next process would try to lock."""
+        return self.held and self._identity == _identity(self._directory / LOCK_NAME)
+
     def acquire(self) -> None:
         """Take the lock without waiting. AlreadyOwned when another process, or object, has it.
 
@@ -63,6 +74,7 @@ class InstanceLock:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 raise AlreadyOwned(self._directory, _pid_of_owner(home)) from None
+            self._identity = _identity(self._directory / LOCK_NAME)
             try:
                 replace_atomic(home, PID_NAME, f"{os.getpid()}\n".encode(), sync=False)
             except BaseException:
@@ -74,8 +86,9 @@ class InstanceLock:
         if not self.held:
             return
         # The text goes first: once the lock is free the next owner may have written its own.
-        with contextlib.suppress(OSError), DirHandle.open(self._directory) as home:
-            remove(home, PID_NAME, missing_ok=True)
+        if self.in_place():
+            with contextlib.suppress(OSError), DirHandle.open(self._directory) as home:
+                remove(home, PID_NAME, missing_ok=True)
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -87,7 +100,35 @@ class InstanceLock:
 
 
 def _pid_of_owner(home: DirHandle) -> int | None:
+    """What the owner wrote; waited for when it has just begun, and a dead one's text lies there."""
+    until = time.monotonic() + _TELL_S
+    while True:
+        pid = _pid_written(home)
+        if (pid is not None and _is_alive(pid)) or time.monotonic() > until:
+            return pid
+        time.sleep(0.02)
+
+
+def _pid_written(home: DirHandle) -> int | None:
     try:
         return int(read_safely(home, PID_NAME, _PID_BYTES_MAX))
     except (OSError, UnsafeFile, ValueError):
         return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from typing import Final
@@ -10,6 +11,7 @@ import click
 
 from brainpilot_rt.aiokit.files import UnsafeFile, UnsafeReason
 from brainpilot_rt.aiokit.lock import AlreadyOwned
+from brainpilot_rt.aiokit.logs import CalmHandler, occupy_standard_descriptors
 from brainpilot_rt.cli.options import (
     Common,
     json_option,
@@ -34,6 +36,12 @@ _UNSAFE: Final[Mapping[UnsafeReason, str]] = {
 """What is wrong with a folder the daemon was told to keep its own in."""
 
 
+class Owned(click.ClickException):
+    """Another daemon has the data directory or the mailboxes; the message names its process."""
+
+    exit_code = 3
+
+
 @click.command("serve")
 @click.option("--host", help="Address to listen on; 127.0.0.1 unless told otherwise.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one.")
@@ -51,22 +59,30 @@ def serve_command(
     """Run the daemon until SIGTERM or Ctrl-C.
 
     --json prints one line when it is ready: url, pid, token_file, data_dir, mailbox_dir, version.
-    Everything else goes to stderr.
+    Everything else goes to stderr. Exit code 3: another daemon works on this data.
     """
+    occupy_standard_descriptors()
     settings = common.settings(host=host, port=port)
     screen = common.screen()
     level = logging.WARNING if common.quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=level,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[CalmHandler(2)],
+    )
     for chatty in ("httpx", "uvicorn", "watchfiles"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for warning in settings.warnings:
         screen.say(f"warning: {warning}")
 
     def on_ready(ready: Ready) -> None:
-        if as_json:
-            print_json(dataclasses.asdict(ready))
-        else:
-            _greet(screen, ready)
+        try:
+            if as_json:
+                print_json(dataclasses.asdict(ready))
+            else:
+                _greet(screen, ready)
+        except OSError:  # whoever wanted to know has left; others find daemon.json
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     try:
         sys.exit(daemon.run(settings, on_ready=on_ready))
@@ -74,7 +90,9 @@ def serve_command(
         raise click.ClickException(
             f"{error.name} {_UNSAFE.get(error.reason, error.reason)}"
         ) from None
-    except (AlreadyOwned, PortTaken, RuntimeFault, OSError) as error:
+    except AlreadyOwned as error:
+        raise Owned(str(error)) from None
+    except (PortTaken, RuntimeFault, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 

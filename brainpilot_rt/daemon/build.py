@@ -18,9 +18,11 @@ from brainpilot_rt.agents.personas import team_profile
 from brainpilot_rt.aiokit import process
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.lag import LoopLag
+from brainpilot_rt.aiokit.lock import InstanceLock
 from brainpilot_rt.aiokit.sources import Clock, NewId, SystemClock, UlidSource
 from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.context.retrieval import Retrieval
+from brainpilot_rt.daemon.stop import Stop, stop_when_displaced
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, SessionId
 from brainpilot_rt.eventlog.sqlite import SqliteEventLog
@@ -62,7 +64,7 @@ class Daemon:
     backend: Backend
     tasks: TaskSet
     token: TokenFile
-    stop: asyncio.Event
+    stop: Stop
     instance_id: str
 
 
@@ -72,7 +74,7 @@ class _Ground:
 
     settings: Settings
     stack: AsyncExitStack
-    stop: asyncio.Event
+    stop: Stop
     clock: Clock
     new_id: NewId
     tasks: TaskSet
@@ -83,8 +85,11 @@ class _Ground:
 
 
 @asynccontextmanager
-async def built(settings: Settings) -> AsyncGenerator[Daemon]:
-    """Build every part and repair what a crash left; close the parts in the reverse order."""
+async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon]:
+    """Build every part and repair what a crash left; close the parts in the reverse order.
+
+    `lock`: the right to the data directory, held for as long as anything of it exists.
+    """
     async with AsyncExitStack() as stack:
         hit("boot.log.before")
         ground = await _ground(settings, stack)
@@ -103,6 +108,8 @@ async def built(settings: Settings) -> AsyncGenerator[Daemon]:
         organs, supervisor = await _organs(ground, worktrees, traces)
         lag = LoopLag(ground.clock, interval_s=0.25, window=240)
         lag.start(ground.tasks)
+        watch = stop_when_displaced(lock, ground.stop)
+        ground.tasks.spawn(watch, name="watch over the data directory", endless=True)
         instance_id = ground.new_id()
         backend = Backend(
             organs,
@@ -112,7 +119,7 @@ async def built(settings: Settings) -> AsyncGenerator[Daemon]:
             traces=traces,
             lag=lag,
             identity=(__version__, instance_id),
-            begin_stop=ground.stop.set,
+            begin_stop=ground.stop.ask,
             memory_full=partial(memory_full, settings.mem_limit_mb),
         )
         backend.audit_violations = await boot.audit_busy(manager, log)
@@ -138,8 +145,10 @@ async def built(settings: Settings) -> AsyncGenerator[Daemon]:
 async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     clock = SystemClock()
     new_id = UlidSource(clock)
-    stop = asyncio.Event()
-    log = await SqliteEventLog.open(settings.data_dir / "log.db", clock=clock)
+    stop = Stop()
+    log = await SqliteEventLog.open(
+        settings.data_dir / "log.db", clock=clock, checkpoint_pages=settings.checkpoint_pages
+    )
     stack.push_async_callback(log.close)
     tasks = TaskSet(on_crash=partial(_crashed, stop))
     stack.push_async_callback(tasks.close, STOP_S)
@@ -242,8 +251,8 @@ async def _organs(
     return organs, supervisor
 
 
-def _crashed(stop: asyncio.Event, name: str, cause: BaseException) -> None:
+def _crashed(stop: Stop, name: str, cause: BaseException) -> None:
     """A worker's crash is its own; a crash of an endless task ends the daemon in order."""
     _log.critical("%s crashed: %r", name, cause)
     if not name.startswith(("run ", "wake ", "stall notice")):
-        stop.set()
+        stop.because(f"{name} crashed")

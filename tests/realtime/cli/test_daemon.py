@@ -37,14 +37,16 @@ def test_serve_says_one_line_when_ready_and_leaves_cleanly(shell: Shell) -> None
     assert not record.exists()
 
 
+@pytest.mark.fault("F5")
 def test_a_second_daemon_on_the_same_data_is_refused_with_the_process_named(shell: Shell) -> None:
     process, ready = shell.serve()
     second = shell.run("serve", "--port", "0", "--json")
-    assert (second.code, second.out) == (1, "")
+    assert (second.code, second.out) == (3, "")
     assert str(ready["pid"]) in second.err
     end(process)
 
 
+@pytest.mark.fault("F8")
 def test_a_port_in_use_is_a_clear_error(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
