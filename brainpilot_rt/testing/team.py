@@ -22,7 +22,7 @@ from typing import Final
 from brainpilot_rt.agents.definition import AgentDefinition, Profile, RequestContext, define_agent
 from brainpilot_rt.agents.personas import PERSONAS
 from brainpilot_rt.aiokit.lag import LoopLag
-from brainpilot_rt.aiokit.sources import UlidSource
+from brainpilot_rt.aiokit.sources import Clock, NewId, UlidSource
 from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.domain.events import Recorded
 from brainpilot_rt.domain.ids import AgentName, SessionId
@@ -184,6 +184,11 @@ class Setup:
     agents: AgentSettings = field(default_factory=AgentSettings)
     mail: bool = False
     """Serve mailbox directories."""
+    clock: Clock | None = None
+    """Instead of one that tells the loop's time."""
+    new_id: NewId | None = None
+    audited: bool = True
+    """Look for work without a terminal record when the team has ended (I-12)."""
 
 
 class _Parts:
@@ -192,8 +197,8 @@ class _Parts:
     def __init__(self, log: EventLog, stream: Stream, root: Path, setup: Setup) -> None:
         self.crashes: list[tuple[str, BaseException]] = []
         self.tasks = TaskSet(on_crash=self._crashed)
-        clock = LoopClock()
-        new_id = UlidSource(clock)
+        clock = setup.clock or LoopClock()
+        new_id = setup.new_id or UlidSource(clock)
         hub = Hub(clock.now_ms)
         self.liveness = Liveness(clock.now_ms)
         hub.listen(self._on_item)
@@ -291,3 +296,12 @@ async def team(
         await parts.tasks.close(5.0)
     if parts.crashes:
         raise parts.crashes[0][1]
+    if setup.audited:
+        await _audited(log)
+
+
+async def _audited(log: EventLog) -> None:
+    """Every test ends with it: what was accepted is done, or somebody can still do it."""
+    for row in await log.sessions():
+        found = await boot.audit_session(log, row.session)
+        assert not found, found
