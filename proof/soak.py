@@ -103,13 +103,13 @@ async def client(subject: Subject, number: int, dice: random.Random) -> None:
 
 async def _through(subject: Subject, name: str, dice: random.Random) -> None:
     books = subject.books
-    await _until_ok(subject, "POST", "/sessions", {"id": name}, f"new {name}")
+    await _until_ok(subject, "POST", "/sessions", {"id": name}, f"new-{name}")
     books.counts["sessions"] += 1
     mine = books.accepted.setdefault(name, set())
     for turn in range(TURNS_A_SESSION):
         body = {"content": f"turn {turn}: " + "please " * dice.randrange(1, 100)}
         answer = await _until_ok(
-            subject, "POST", f"/sessions/{name}/messages", body, f"{name} {turn}"
+            subject, "POST", f"/sessions/{name}/messages", body, f"{name}-{turn}"
         )
         if "letterId" in answer:
             mine.add(str(answer["letterId"]))
@@ -117,7 +117,7 @@ async def _through(subject: Subject, name: str, dice: random.Random) -> None:
         await _until_idle(subject, name)
         await asyncio.sleep(dice.uniform(*PAUSE_S))
     await _check_kept(subject, name, mine)
-    await _until_ok(subject, "DELETE", f"/sessions/{name}", None, f"end {name}")
+    await _until_ok(subject, "DELETE", f"/sessions/{name}", None, f"end-{name}")
     del books.accepted[name]
 
 
