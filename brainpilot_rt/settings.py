@@ -152,6 +152,8 @@ class Settings(Group):
     """Root of the mailbox directories; 0700."""
     mem_limit_mb: int | None = None
     """`BP_MEM_LIMIT_MB`: refuse new messages at 85 % of this resident size."""
+    checkpoint_pages: int = Field(default=3000, ge=1)
+    """`BP_CHECKPOINT_PAGES`: pages of the write-ahead log (about) that start a checkpoint."""
     failpoints: str = ""
     """`FAILPOINTS`: named places where a test kills, fails or delays the daemon."""
     http: HttpSettings = HttpSettings()
@@ -181,6 +183,7 @@ _ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "BP_SHELL": ("agents", "shell"),
     "BP_OFFLINE": ("models", "offline"),
     "BP_MOCK": ("models", "mock"),
+    "BP_CHECKPOINT_PAGES": ("", "checkpoint_pages"),
     "FAILPOINTS": ("", "failpoints"),
     "OPENAI_API_KEY": ("models", "openai_api_key"),
     "OPENAI_BASE_URL": ("models", "openai_base_url"),
@@ -200,7 +203,7 @@ _GROUPS: Final[dict[str, type[Group]]] = {
     "agents": AgentSettings,
     "models": ModelSettings,
 }
-_TOP: Final = ("mem_limit_mb",)
+_TOP: Final = ("mem_limit_mb", "checkpoint_pages")
 
 
 def load(

@@ -27,7 +27,7 @@ from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.eventlog.port import PAGE, RawRow, Receipt, SessionRow
 from brainpilot_rt.eventlog.schema import last_pos, prepare, trouble
-from brainpilot_rt.eventlog.store import LogConnection, LogStore, head_of
+from brainpilot_rt.eventlog.store import CHECKPOINT_PAGES, LogConnection, LogStore, head_of
 from brainpilot_rt.eventlog.writer import Append, Delete, Writer
 
 _Row: TypeAlias = tuple[SessionId, int, int, int, bytes]
@@ -61,7 +61,9 @@ class SqliteEventLog:
         self._writer = Writer(store)
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Clock) -> "SqliteEventLog":
+    async def open(
+        cls, path: Path, *, clock: Clock, checkpoint_pages: int = CHECKPOINT_PAGES
+    ) -> "SqliteEventLog":
         """Open or create the log; its folder must exist, be private, and be locked by the caller.
 
         Raises `Unavailable` when the file is damaged, newer than this version, or not ours.
@@ -82,7 +84,7 @@ class SqliteEventLog:
             if isinstance(failure, (sqlite3.Error, OSError)):
                 raise trouble(failure) from failure
             raise
-        return cls(LogStore(connection, clock, epoch, pos))
+        return cls(LogStore(connection, clock, epoch, pos, checkpoint_pages))
 
     @property
     def epoch(self) -> str:

@@ -23,6 +23,13 @@ from brainpilot_rt.eventlog.writer import Append, Numbering, Outcome
 
 T = TypeVar("T")
 
+CHECKPOINT_PAGES: Final = 3000
+"""Pages in the write-ahead log after which it is moved into the main file."""
+_PAGE_BYTES: Final = 4096
+_PAGES_PER_COMMIT: Final = 4
+"""The least a commit writes: a leaf of each tree. SQLite tells nobody how many there were; what
+this guess misses, its own limit (`wal_autocheckpoint`) catches."""
+
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
 _CREATE_SESSION: Final = """
     INSERT INTO sessions VALUES (:session, :at_ms, coalesce(:title, ''), coalesce(:busy, 0))
@@ -55,7 +62,14 @@ class LogConnection(aiosqlite.Connection):
 class LogStore:
     """The connection and what is known of its content; what the writer commits to."""
 
-    def __init__(self, connection: LogConnection, clock: Clock, epoch: str, pos: int) -> None:
+    def __init__(
+        self,
+        connection: LogConnection,
+        clock: Clock,
+        epoch: str,
+        pos: int,
+        checkpoint_pages: int = CHECKPOINT_PAGES,
+    ) -> None:
         self._connection = connection
         self._clock = clock
         self.epoch = epoch
@@ -64,6 +78,9 @@ class LogStore:
         """Of sessions written since the start. Changed on the loop only, after a commit."""
         self._certain = True
         self._closed = False
+        self._checkpoint_pages = checkpoint_pages
+        self._pages = 0
+        """About how many pages were written since the last checkpoint."""
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run on the connection; `Unavailable` when it fails or is closed."""
@@ -142,6 +159,10 @@ class LogStore:
                     _write_rows_beside(connection, append, outcome, at_ms)
             failpoints.hit("log.commit.half")
             connection.executemany(_INSERT, rows)
+        self._pages += _PAGES_PER_COMMIT + sum(len(row[-1]) for row in rows) // _PAGE_BYTES
+        if self._pages >= self._checkpoint_pages:
+            self._pages = 0
+            _checkpoint(connection)
         return numbering, outcomes
 
 
@@ -162,6 +183,16 @@ def _write_rows_beside(
         connection.execute("INSERT INTO receipts VALUES (?, ?, ?, ?, ?)", answer)
 
 
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """Move what can be moved into the main file. The commit before it stands, whatever happens."""
+    try:
+        failpoints.hit("log.checkpoint.before")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        failpoints.hit("log.checkpoint.after")
+    except (sqlite3.Error, OSError) as trouble:
+        _log.warning("the write-ahead log grows, it can not be moved: %s", trouble)
+
+
 def _key_taken(connection: sqlite3.Connection, key: str) -> bool:
     return connection.execute("SELECT 1 FROM receipts WHERE key = ?", (key,)).fetchone() is not None
 
@@ -175,6 +206,6 @@ def head_of(connection: sqlite3.Connection, session: SessionId) -> int:
 def _mark_clean(connection: sqlite3.Connection) -> None:
     failpoints.hit("stop.clean.before")
     set_meta(connection, "clean", "1")
-    failpoints.hit("log.checkpoint.before")
+    failpoints.hit("stop.checkpoint.before")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    failpoints.hit("log.checkpoint.after")
+    failpoints.hit("stop.checkpoint.after")

@@ -3,12 +3,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from brainpilot_rt.aiokit import failpoints
+from proof import points
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +141,26 @@ def test_what_cannot_be_read_is_refused_and_arms_nothing(spec: str) -> None:
 def test_waiting_at_a_point_that_is_not_configured_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="not configured"):
         failpoints.wait_paused("nowhere", 1)
+
+
+def test_a_trace_tells_what_a_killed_process_hit_how_often_and_last(tmp_path: Path) -> None:
+    program = f"""
+from brainpilot_rt.aiokit import failpoints
+failpoints.configure("mail.place.after=kill@2;*=trace:{tmp_path}/trace")
+for name in ("log.commit.before", "mail.place.after", "log.commit.before", "mail.place.after"):
+    failpoints.hit(name)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert points.reached(tmp_path / "trace") == {"log.commit.before": 2, "mail.place.after": 2}
+    last = points.last(tmp_path / "trace")
+    assert last is not None
+    assert last.name == "mail.place.after"
+    assert 0 < last.at_ns < time.monotonic_ns()
+
+
+def test_a_process_that_hit_nothing_leaves_an_empty_trace(tmp_path: Path) -> None:
+    failpoints.configure(f"*=trace:{tmp_path}/trace")
+    assert points.last(tmp_path / "trace") is None
+    assert points.reached(tmp_path / "trace") == {}
+    assert points.reached(tmp_path / "none") == {}

@@ -308,3 +308,25 @@ async def test_a_whole_function_runs_on_the_connections_thread_in_one_hop(path: 
 
     assert await connection.run(work) == [("t",)]
     await connection.close()
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+async def test_the_log_is_moved_into_its_main_file_while_it_is_written(path: Path):
+    log = await SqliteEventLog.open(path, clock=ManualClock(), checkpoint_pages=20)
+    OPENED.append(log)
+    before = size_of(path)
+    for _ in range(20):
+        await log.append(S1, [event(1)])
+    assert size_of(path) > before
+
+
+async def test_a_checkpoint_that_fails_takes_back_no_commit(path: Path):
+    failpoints.configure("log.checkpoint.before=raise:EIO@1+")
+    log = await SqliteEventLog.open(path, clock=ManualClock(), checkpoint_pages=1)
+    OPENED.append(log)
+    await log.append(S1, [event(1)])
+    await log.append(S1, [event(1)])
+    assert numbers(await log.read(S1)) == [1, 2]
