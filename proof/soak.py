@@ -237,10 +237,12 @@ async def disk_filler(subject: Subject, disk: Path, dice: random.Random, gap_s: 
     ballast = disk / "ballast"
     while True:
         await asyncio.sleep(dice.uniform(gap_s / 2, gap_s))
-        await asyncio.to_thread(_fill, ballast)
-        subject.books.counts["disk full windows"] += 1
-        await asyncio.sleep(dice.uniform(2, 6))
-        ballast.unlink(missing_ok=True)
+        try:
+            await asyncio.to_thread(_fill, ballast)
+            subject.books.counts["disk full windows"] += 1
+            await asyncio.sleep(dice.uniform(2, 6))
+        finally:
+            ballast.unlink(missing_ok=True)
 
 
 def _fill(ballast: Path) -> None:

@@ -33,7 +33,7 @@ from tests.realtime.daemon.provider import Provider, provider
 
 NIGHT_S: Final = 62 * 60
 SHORT_S: Final = 20
-DISK_MB: Final = 96
+DISK_MB: Final = 512
 KILL_EVERY_S: Final = (5.0, 40.0)
 ASKS_KEPT: Final = 200
 GROWTH_MAX: Final = 0.10
