@@ -148,7 +148,7 @@ class Nursery:
                 [sys.executable, "-m", "proof.life"],
                 cwd=_PATHS[1],
                 env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(map(str, _PATHS))},
-                stdin=theirs,
+                stdin=theirs.fileno(),
             )
 
     def __enter__(self) -> "Nursery":
@@ -167,9 +167,11 @@ class Nursery:
         home.lives += 1
         stderr = home.root / "daemon.log"
         out, inner = os.pipe()
-        with stderr.open("ab") as errors, open(inner, "wb") as outwards:
+        with stderr.open("ab") as errors, os.fdopen(inner, "wb") as outwards:
             if real:
-                return _commanded(home, env, open(out, "rb", buffering=0), outwards, stderr, errors)
+                return _commanded(
+                    home, env, os.fdopen(out, "rb", buffering=0), outwards, stderr, errors
+                )
             order = {"cwd": str(home.root), "env": home.environment(**env)}
             with self._lock:
                 data = json.dumps(order).encode() + b"\n"
@@ -177,7 +179,7 @@ class Nursery:
                 pid = int(self._lines.readline())
                 # Not reaped before we ask for it, so the number is still this child's.
                 pidfd = os.pidfd_open(pid)
-        return Life(home, pid, pidfd, open(out, "rb", buffering=0), stderr, self._reap)
+        return Life(home, pid, pidfd, os.fdopen(out, "rb", buffering=0), stderr, self._reap)
 
     def close(self) -> None:
         """End the nursery; lives go on."""
@@ -310,8 +312,8 @@ def _live(order: dict[str, Any], orders: socket.socket, out: int, errors: int) -
         code = 0
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as fault:
+        sys.excepthook(type(fault), fault, fault.__traceback__)
         raise
     finally:
         with contextlib.suppress(OSError, ValueError):
