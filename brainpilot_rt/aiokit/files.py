@@ -118,10 +118,18 @@ class DirHandle:
 def ensure_private_dir(path: Path) -> None:
     """Make a directory and its missing parents, 0700 whatever the umask; check one that exists.
 
+    What was made is on the disk on return.
+
     UnsafeFile when it is a link, no directory, not ours, or writable by group or others.
     """
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
         _make_dir(missing)
+        # Where we may add names but not read them, nothing can be synced.
+        with (
+            contextlib.suppress(PermissionError),
+            DirHandle.open(missing.parent.resolve()) as parent,
+        ):
+            sync_dir(parent)
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise UnsafeFile(str(path), "symlink")

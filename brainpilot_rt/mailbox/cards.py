@@ -25,10 +25,10 @@ def read_card(home: DirHandle) -> AgentCard:
 
 
 def write_card(home: DirHandle, card: AgentCard) -> None:
-    """See that `agent.json` says this card."""
+    """See that `agent.json` says this card, also after a power failure: mail hangs on it."""
     try:
         known = read_card(home)
     except (BadLetter, FileNotFoundError):
         known = None
     if known != card:
-        replace_atomic(home, CARD, card.model_dump_json().encode() + b"\n", sync=False)
+        replace_atomic(home, CARD, card.model_dump_json().encode() + b"\n")

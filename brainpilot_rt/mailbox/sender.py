@@ -44,24 +44,25 @@ def send_letter(root: Path, session: str, letter: ForeignLetter, *, new_id: NewI
     letter_id = LetterId(new_id())
     name = letter_id + SUFFIX
     with (
-        _enter(root.resolve(), session, "session") as folder,
+        _top(root.resolve()) as top,
+        _enter_child(top, session, "session") as folder,
         _enter_child(folder, letter.to, "agent") as home,
         _enter_child(home, "tmp", "folder") as tmp,
         _enter_child(home, "new", "folder") as new,
     ):
         write_new(tmp, name, data, sync=True)
         rename_noreplace(tmp, name, new, name)
-        sync_dir(new)
+        # The way to it as well: whoever made these directories need not have synced them.
+        for folder_on_the_way in (new, home, folder, top):
+            sync_dir(folder_on_the_way)
         return SentLetter(letter_id, new.path / name)
 
 
-def _enter(root: Path, name: str, what: str) -> DirHandle:
+def _top(root: Path) -> DirHandle:
     try:
-        top = DirHandle.open(root)
+        return DirHandle.open(root)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"there is no mailbox folder {root}") from None
-    with top:
-        return _enter_child(top, name, what)
 
 
 def _enter_child(where: DirHandle, name: str, what: str) -> DirHandle:
