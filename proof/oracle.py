@@ -22,7 +22,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ from brainpilot_rt.supervision.boot import audit_session
 from brainpilot_rt.supervision.toolbox import marker
 from brainpilot_rt.testing.daemon import DaemonHome
 from proof.life import Life, Nursery, marked
-from proof.workload import PATIENCE_S, TOKEN, Books, Client, Json, quiesce
+from proof.workload import PATIENCE_S, TOKEN, Books, Client, Json, Op, quiesce
 
 STRAYS_MAX: Final = 4
 """Descriptors a daemon may have more than the one that starts after it: connections closing."""
@@ -166,16 +166,7 @@ class Oracle:
     def _compare(self) -> None:
         """The log against the books."""
         for op in self.books.acknowledged:
-            match op.kind:
-                case "session":
-                    held = (op.answer or {})["id"] in self.heads
-                case "message":
-                    held = self.accepted.get(op.token) == (op.answer or {}).get("letterId")
-                case "title":
-                    held = op.body["title"] in self.titles
-                case "answer":
-                    held = op.body["request_id"] in self.answered
-            if not held:
+            if not self._holds(op):
                 self.wrong.append(f"acknowledged and not in the log: {op}")
         for session, seq in self.books.shown.items():
             if seq > self.heads.get(session, 0):
@@ -186,6 +177,18 @@ class Oracle:
                 self.wrong.append(f"{token} took effect {times} times")
         for token in self.done - self.effects.keys():
             self.wrong.append(f"{token} is completed in the log and had no effect")
+
+    def _holds(self, op: Op) -> bool:
+        answer = op.answer or {}
+        match op.kind:
+            case "session":
+                return answer["id"] in self.heads
+            case "message":
+                return self.accepted.get(op.token) == answer.get("letterId")
+            case "title":
+                return op.body["title"] in self.titles
+            case "answer":
+                return op.body["request_id"] in self.answered
 
     def _read_effects(self) -> None:
         if self.books.effects.exists():
@@ -206,7 +209,7 @@ def judge(
     life = nursery.start(home)
     states, opened = {}, []
     try:
-        client = Client(life, books, random.Random(0))  # noqa: S311 - it chooses nothing here
+        client = Client(life, books, random.Random(0))
         wrong += quiesce(client)
         wrong += _letters_left(life, books)
         states = _states(client, books)
@@ -233,7 +236,7 @@ def judge(
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Generator[sqlite3.Connection]:
     """The log of a dead daemon, to read: its write-ahead log stays as the daemon left it."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         yield connection
@@ -280,7 +283,7 @@ def _restarted(
     """A restart: the same states from the log alone, no more and no fewer open files."""
     life = nursery.start(home)
     try:
-        client = Client(life, books, random.Random(0))  # noqa: S311 - it chooses nothing here
+        client = Client(life, books, random.Random(0))
         again = _states(client, books)
         client.close()
         extra = _kinds(opened) - _kinds(life.descriptors())

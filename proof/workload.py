@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -153,34 +154,7 @@ class Client:
             self.create()
             return
         session = self._rng.choice(live)
-        match self._rng.choices(
-            ("say", "bash", "write", "delegate", "ask", "drop", "look", "title", "follow", "stop"),
-            (30, 14, 6, 6, 3, 14, 8, 6, 3, 0.7),
-        )[0]:
-            case "bash":
-                token = books.token()
-                command = f"echo {token} >> {books.effects}"
-                self.say(session, token, _calls("bash", command=command))
-            case "write":
-                self.say(session, books.token(), _calls("write", path="note.txt", content="x"))
-            case "delegate":
-                self.say(session, books.token(), _delegation(self._rng.random() < 0.7))
-            case "ask":
-                self.say(session, books.token(), _calls("ask_user", question="Shall I?"))
-            case "drop":
-                self.drop(session)
-            case "look":
-                self.answer_questions(session)
-            case "title":
-                token = books.token()
-                op = Op("title", "", "PUT", f"/sessions/{session}", {"title": token}, session)
-                self._do(op, token)
-            case "follow":
-                self.follow(session)
-            case "stop":
-                self.request("POST", f"/sessions/{session}/interrupt", {})
-            case _:
-                self.say(session, books.token())
+        _DEMANDS[self._rng.choices(list(_DEMANDS), _WEIGHTS)[0]](self, session)
 
     def create(self) -> str:
         """A new session; its name."""
@@ -202,6 +176,31 @@ class Client:
             self.books.letters[sent.letter_id] = token
             return sent.letter_id
         return None
+
+    def rename(self, session: str) -> None:
+        """Give a session a new title."""
+        token = self.books.token()
+        self._do(Op("title", "", "PUT", f"/sessions/{session}", {"title": token}, session), token)
+
+    def interrupt(self, session: str) -> None:
+        """Stop all work of a session."""
+        self.request("POST", f"/sessions/{session}/interrupt", {})
+
+    def act(self, session: str, tool: str, **arguments: str) -> None:
+        """Have the principal call a tool; arguments may name `{token}` and `{effects}`."""
+        token = self.books.token()
+        filled = {
+            key: text.format(token=token, effects=self.books.effects)
+            for key, text in arguments.items()
+        }
+        self.say(session, token, _calls(tool, **filled))
+
+    def delegate(self, session: str) -> None:
+        """Have the principal give the librarian a task that it delivers on, or forgets to."""
+        inner = _calls("send_message", to="principal", msg_type="result_deliver", content="done")
+        task = PADDING + (inner if self._rng.random() < 0.7 else "just say it")
+        more = _calls("send_message", to="librarian", msg_type="task_delegate", content=task)
+        self.say(session, self.books.token(), more)
 
     def answer_questions(self, session: str) -> Json:
         """Answer what is asked in a session; its state before."""
@@ -240,9 +239,9 @@ class Client:
         """Let go of every connection, and note what the streams have shown."""
         self._connection.close()
         for session, stream in self._streams.items():
+            data = b""
             with stream, contextlib.suppress(OSError):
                 stream.settimeout(0.0)
-                data = b""
                 while piece := stream.recv(1 << 20):
                     data += piece
             seen = [int(number) for number in _FRAME_ID.findall(data)]
@@ -326,7 +325,17 @@ def _calls(tool: str, **arguments: str) -> str:
     return f"[[tool:{tool} {json.dumps(arguments)}]]"
 
 
-def _delegation(delivers: bool) -> str:  # noqa: FBT001 - one of two kinds
-    inner = _calls("send_message", to="principal", msg_type="result_deliver", content="done")
-    task = PADDING + (inner if delivers else "just say it")
-    return _calls("send_message", to="librarian", msg_type="task_delegate", content=task)
+_DEMANDS: Final[dict[str, Callable[[Client, str], object]]] = {
+    "say": lambda client, session: client.say(session, client.books.token()),
+    "run": lambda client, session: client.act(session, "bash", command="echo {token} >> {effects}"),
+    "write": lambda client, session: client.act(session, "write", path="note.txt", content="x"),
+    "ask": lambda client, session: client.act(session, "ask_user", question="Shall I?"),
+    "delegate": Client.delegate,
+    "drop": Client.drop,
+    "answer": Client.answer_questions,
+    "rename": Client.rename,
+    "follow": Client.follow,
+    "interrupt": Client.interrupt,
+}
+_WEIGHTS: Final = (30, 14, 6, 3, 6, 14, 8, 6, 3, 0.7)
+"""How often each is made, in their order."""
