@@ -40,6 +40,8 @@ from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.secrets import Secrets
+from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
 from brainpilot_rt.supervision.tokens import TokenFile
@@ -64,6 +66,7 @@ class Daemon:
     backend: Backend
     tasks: TaskSet
     token: TokenFile
+    secrets: Secrets
     stop: Stop
     instance_id: str
 
@@ -82,6 +85,9 @@ class _Ground:
     hub: Hub
     liveness: Liveness
     manager: SessionManager
+    secrets: Secrets
+    token: TokenFile
+    template: Template
 
 
 @asynccontextmanager
@@ -106,7 +112,9 @@ async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon
         )
         traces = Traces(log, ground.hub)
         organs, supervisor = await _organs(ground, worktrees, traces)
-        lag = LoopLag(ground.clock, interval_s=0.25, window=240)
+        storage = Storage(manager, log)
+        ground.tasks.spawn(storage.watch(), name="watch over the log", endless=True)
+        lag = LoopLag(ground.clock, interval_s=0.25, window=240, watchdog=True)
         lag.start(ground.tasks)
         watch = stop_when_displaced(lock, ground.stop)
         ground.tasks.spawn(watch, name="watch over the data directory", endless=True)
@@ -118,6 +126,7 @@ async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon
             worktrees=worktrees,
             traces=traces,
             lag=lag,
+            storage=storage,
             identity=(__version__, instance_id),
             begin_stop=ground.stop.ask,
             memory_full=partial(memory_full, settings.mem_limit_mb),
@@ -127,8 +136,6 @@ async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon
         hit("boot.recorded.before")
         await manager.record(DAEMON_STREAM, started, boot.recovered(counts))
         hit("boot.recorded.after")
-        token = TokenFile(settings.data_dir)
-        token.ensure()
         yield Daemon(
             settings=settings,
             manager=manager,
@@ -136,7 +143,8 @@ async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon
             supervisor=supervisor,
             backend=backend,
             tasks=ground.tasks,
-            token=token,
+            token=ground.token,
+            secrets=ground.secrets,
             stop=ground.stop,
             instance_id=instance_id,
         )
@@ -160,6 +168,7 @@ async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
         liveness.changed(item.session)
 
     hub.listen(on_item)
+    secrets, template, token = await _secrets(settings, stack)
     return _Ground(
         settings=settings,
         stack=stack,
@@ -170,8 +179,34 @@ async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
         log=log,
         hub=hub,
         liveness=liveness,
-        manager=SessionManager(log, hub, clock=clock, new_id=new_id, limits=settings.sessions),
+        manager=SessionManager(
+            log,
+            hub,
+            clock=clock,
+            new_id=new_id,
+            limits=settings.sessions,
+            redact=secrets.value,
+        ),
+        secrets=secrets,
+        template=template,
+        token=token,
     )
+
+
+async def _secrets(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[Secrets, Template, TokenFile]:
+    """What is secret, and where it comes from: known before anything is read or written."""
+    secrets = Secrets(settings.environment)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(secrets)
+        stack.callback(handler.removeFilter, secrets)
+    template = Template(settings, secrets.learn_providers)
+    await template.probe()
+    template.current()
+    token = TokenFile(settings.data_dir, lambda token: secrets.learn({token: "token"}))
+    token.ensure()
+    return secrets, template, token
 
 
 async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice, int]:
@@ -205,10 +240,9 @@ async def _organs(
     ground: _Ground, worktrees: Worktrees, traces: Traces
 ) -> tuple[Organs, Supervisor]:
     settings = ground.settings
-    retrieval = await Retrieval.open(settings.data_dir / "retrieval.db")
+    retrieval = await Retrieval.open(settings.data_dir / "retrieval.db", ground.secrets.text)
     ground.stack.push_async_callback(retrieval.close)
-    template = Template(settings)
-    await template.probe()
+    template = ground.template
     dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
     # The probe of the sandbox starts processes: nobody waits for it but the first run.
@@ -245,6 +279,7 @@ async def _organs(
         new_id=ground.new_id,
         settings=settings.agents,
         attempts_max=settings.sessions.attempts_max,
+        secrets=ground.secrets,
     )
     supervisor = Supervisor(organs, ground.tasks, ground.clock)
     made.append(supervisor)

@@ -506,6 +506,16 @@ class DaemonRecovered(Value):
     counts: dict[str, int]
 
 
+class StorageRecovered(Value):
+    """In the daemon's stream: the log takes events again after it had refused commits."""
+
+    type: Literal["storage_recovered"] = "storage_recovered"
+    code: str
+    """What it was last refused for."""
+    refused: int
+    """Commits refused meanwhile, the tries of the daemon itself included."""
+
+
 class DaemonStopped(Value):
     """In the daemon's stream: a clean stop."""
 
@@ -554,6 +564,7 @@ Event: TypeAlias = Annotated[
     | TraceNodeSaved
     | DaemonStarted
     | DaemonRecovered
+    | StorageRecovered
     | DaemonStopped,
     Field(discriminator="type"),
 ]

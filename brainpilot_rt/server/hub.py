@@ -241,8 +241,9 @@ class Hub:
     ) -> None:
         if not ring.subscribers:
             return
-        if ring.quiet:
-            ring.push(sse("", heartbeat_frame(session, place)))
+        read_only = self._backend.read_only
+        if ring.quiet or read_only:
+            ring.push(sse("", heartbeat_frame(session, place, read_only)))
         if comment:
             ring.push(PING)
         ring.quiet = True

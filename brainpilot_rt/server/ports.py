@@ -32,6 +32,11 @@ class Backend(Protocol):
         ...
 
     # liveness -------------------------------------------------------------------------------
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing is accepted at present: the code of the log's trouble; None when all is."""
+        ...
+
     def liveness(self) -> Liveness:
         """The facts of `/metrics`, from memory."""
         ...

@@ -10,7 +10,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import LetterId
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions import run_folds
-from brainpilot_rt.sessions.mappings import changed, having, newest, without
+from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
     ROOTS_MAX,
     AgentState,
@@ -82,6 +82,7 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             | ev.TraceNodeSaved()
             | ev.DaemonStarted()
             | ev.DaemonRecovered()
+            | ev.StorageRecovered()
             | ev.DaemonStopped()
         ):
             return state
@@ -150,7 +151,8 @@ def _accepted(
         letters=having(state.letters, letter.id, open_letter),
         sent=having(state.sent, pair, state.sent.get(pair, 0) + 1),
         roots=newest(
-            having(state.roots, letter.root_id, changed(use, letters=use.letters + 1)), ROOTS_MAX
+            having_last(state.roots, letter.root_id, changed(use, letters=use.letters + 1)),
+            ROOTS_MAX,
         ),
         host_turn=host and changed(host, letters=host.letters + 1),
     )

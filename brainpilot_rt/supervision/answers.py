@@ -55,6 +55,8 @@ class Liveness:
     audit_violations: int
     reasons: tuple[str, ...]
     loop_lag_ms: float
+    loop_blocked: int
+    """How often something blocked the loop for seconds."""
 
 
 ReceiptOf = Callable[[Any], Receipt]

@@ -39,6 +39,7 @@ from brainpilot_rt.supervision.answers import (
 )
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.stats import stats_of
+from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
@@ -62,6 +63,7 @@ class Backend:
         worktrees: Worktrees,
         traces: Traces,
         lag: LoopLag,
+        storage: Storage,
         identity: tuple[str, str],
         begin_stop: Callable[[], None],
         memory_full: Callable[[], bool],
@@ -76,6 +78,7 @@ class Backend:
         self._worktrees = worktrees
         self._traces = traces
         self._lag = lag
+        self._storage = storage
         self._begin_stop = begin_stop
         self._memory_full = memory_full
 
@@ -95,11 +98,22 @@ class Backend:
             audit_violations=self.audit_violations,
             reasons=pulse.reasons,
             loop_lag_ms=self._lag.current_s * 1000,
+            loop_blocked=self._lag.blocked,
         )
+
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing is accepted at present: the code of the log's trouble; None when all is."""
+        return self._storage.read_only
 
     def ready(self) -> list[str]:
         """What is not ready; empty means ready."""
-        return [*self.not_ready, *(["stopping"] if self._organs.liveness.closing else [])]
+        read_only, closing = self.read_only, self._organs.liveness.closing
+        return [
+            *self.not_ready,
+            *([f"read-only: {read_only}"] if read_only else []),
+            *(["stopping"] if closing else []),
+        ]
 
     def touch(self) -> None:
         """An accepted HTTP mutation."""

@@ -50,6 +50,7 @@ class FakeBackend(FakeSessions):
         super().__init__(clock)
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
+        self.read_only: str | None = None
         self.touched = 0
         self.stopping = False
         self._new_id = new_id
@@ -70,6 +71,7 @@ class FakeBackend(FakeSessions):
             audit_violations=0,
             reasons=self.reasons,
             loop_lag_ms=0.0,
+            loop_blocked=0,
         )
 
     def ready(self) -> list[str]:

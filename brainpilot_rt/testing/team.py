@@ -44,6 +44,7 @@ from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
@@ -260,6 +261,7 @@ class _Parts:
             worktrees=self.worktrees,
             traces=self.traces,
             lag=LoopLag(self.organs.clock, interval_s=1.0, window=4),
+            storage=Storage(self.manager, self.organs.log),
             identity=("test", "test"),
             begin_stop=lambda: None,
             memory_full=lambda: False,

@@ -64,7 +64,10 @@ class ServiceRoutes:
         """Set when the table of routes is known."""
 
     async def health(self, _: Request) -> Response:
-        """GET /health: alive, and who it is."""
+        """GET /health: alive, and who it is; `readOnly` says why nothing is accepted, if so."""
+        if read_only := self._backend.read_only:
+            identity = {"status": "ok", "instanceId": self._backend.instance_id}
+            return json_response((200, identity | {"readOnly": read_only}))
         return self._health
 
     async def healthz(self, _: Request) -> Response:
@@ -101,8 +104,10 @@ class ServiceRoutes:
                 "letters_unread": live.unread_letters,
                 "audit_violations": live.audit_violations,
                 "reclaimable": int(not live.reasons),
+                "read_only": int(self._backend.read_only is not None),
                 "idle_epoch": live.idle_epoch,
                 "loop_lag_seconds": live.loop_lag_ms / 1000,
+                "loop_blocked": live.loop_blocked,
                 "resident_memory_bytes": rss,
                 "sse_clients": self._hub.count,
                 "sse_rings": self._hub.ring_count,
@@ -112,6 +117,7 @@ class ServiceRoutes:
             return Response(body, headers=vary | {"content-type": media_type})
         limit = self._config.mem_limit_bytes
         facts = liveness_json(live) | {
+            "readOnly": self._backend.read_only,
             "memRss": rss,
             "memLimitBytes": limit,
             "memRatio": None if not limit else round(rss / limit, 4),

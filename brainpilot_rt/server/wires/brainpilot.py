@@ -115,9 +115,10 @@ def reset_frame(session: SessionId | None, reason: str, epoch: str, place: int) 
     return _stamped(session, "stream_reset", value)
 
 
-def heartbeat_frame(session: SessionId | None, place: int) -> Frame:
+def heartbeat_frame(session: SessionId | None, place: int, read_only: str | None) -> Frame:
     """A sign of life that a parser can see. `place`: the head of the log."""
-    return _stamped(session, "session_heartbeat", {"seq": place})
+    trouble = {"read_only": read_only} if read_only else {}
+    return _stamped(session, "session_heartbeat", {"seq": place, **trouble})
 
 
 def _stamped(session: SessionId | None, name: str, value: Frame) -> Frame:

@@ -11,7 +11,7 @@ from brainpilot_rt.server.problems import STATUS, status_of
 from tests.unit.server.world import SESSION, Script, serving
 
 SIX = {"activeSessions", "runningAgents", "lastActivityAt", "memRss", "memLimitBytes", "memRatio"}
-OURS = {"reclaimable", "idleEpoch", "leases", "unreadLetters", "auditViolations"}
+OURS = {"reclaimable", "idleEpoch", "leases", "unreadLetters", "auditViolations", "readOnly"}
 
 
 async def test_health_names_the_instance_and_ready_says_what_is_missing():
