@@ -59,6 +59,8 @@ _RENAME_EXCL: Final = 4  # sys/stdio.h on macOS
 # What a kernel or file system answers that cannot rename without replacing.
 _NO_SUCH_RENAME: Final = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
+_NO_SUCH_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+
 
 class UnsafeFile(Exception):
     """A file or directory that must not be used; `reason` says which rule it breaks."""
@@ -115,13 +117,8 @@ class DirHandle:
         self.close()
 
 
-def ensure_private_dir(path: Path) -> None:
-    """Make a directory and its missing parents, 0700 whatever the umask; check one that exists.
-
-    What was made is on the disk on return.
-
-    UnsafeFile when it is a link, no directory, not ours, or writable by group or others.
-    """
+def make_dirs(path: Path) -> None:
+    """Make a directory and its missing parents, 0700; what was made is on the disk on return."""
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
         _make_dir(missing)
         # Where we may add names but not read them, nothing can be synced.
@@ -130,6 +127,14 @@ def ensure_private_dir(path: Path) -> None:
             DirHandle.open(missing.parent.resolve()) as parent,
         ):
             sync_dir(parent)
+
+
+def ensure_private_dir(path: Path) -> None:
+    """`make_dirs`, 0700 whatever the umask; check a directory that exists.
+
+    UnsafeFile when it is a link, no directory, not ours, or writable by group or others.
+    """
+    make_dirs(path)
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
         raise UnsafeFile(str(path), "symlink")
@@ -214,9 +219,13 @@ def replace_atomic(
 
 
 def sync_dir(where: DirHandle) -> None:
-    """Put on the disk which names the directory holds."""
+    """Put on the disk which names the directory holds, where the file system can be told to."""
     hit("files.dirsync.before")
-    os.fsync(where.fd)
+    try:
+        os.fsync(where.fd)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_SYNC:
+            raise
     hit("files.dirsync.after")
 
 

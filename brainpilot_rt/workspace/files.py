@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from brainpilot_rt.aiokit.files import DirHandle, rename_noreplace, write_new
+from brainpilot_rt.aiokit.files import DirHandle, make_dirs, rename_noreplace, sync_dir, write_new
 from brainpilot_rt.domain.errors import (
     BadRequest,
     Conflict,
@@ -114,7 +114,7 @@ class Workspace:
     def create(self) -> None:
         """Make the work tree if it is missing (0700)."""
         with told(LogicalPath("workspace")):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_dirs(self.root)
 
     def destroy(self) -> bool:
         """Delete the whole work tree if the daemon made it; False when there was nothing to do."""
@@ -219,12 +219,13 @@ class Workspace:
         real = self.roots[path.root]
         with told(path):
             if self.owned or path.root == "data":
-                real.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_dirs(real)
             current = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 for part in path.parts[:-1]:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(part, _MODES[self.owned][1], dir_fd=current)
+                        sync_dir(DirHandle(current, real))
                     following = open_beneath(current, (part,), DIRECTORY)
                     os.close(current)
                     current = following
@@ -238,6 +239,8 @@ class Workspace:
         self, text: str, data: bytes, *, expected: str | None = None, exclusive: bool = False
     ) -> LogicalPath:
         """Give a file this content in one step, making its parents; an existing mode is kept.
+
+        A crash, of the machine too, leaves the old content or the new; on return it is the new.
 
         `expected`: the `digest` of the content this one replaces, Conflict if it is another by now.
         `exclusive`: Conflict when the name is taken.
@@ -256,10 +259,11 @@ class Workspace:
                 raise Conflict(f"{path} has changed since it was read; read it again")
             if exclusive:
                 rename_noreplace(parent, temporary, parent, path.name)
-                return path
-            if found is not None:
-                os.chmod(temporary, found[0], dir_fd=parent.fd)
-            os.rename(temporary, path.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
+            else:
+                if found is not None:
+                    os.chmod(temporary, found[0], dir_fd=parent.fd)
+                os.rename(temporary, path.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
+            sync_dir(parent)
         return path
 
     def delete(self, text: str) -> bool:
@@ -334,7 +338,7 @@ def _read(fd: int, bytes_max: int) -> bytes | None:
 def _written(parent: DirHandle, data: bytes, mode: int) -> Generator[str]:
     """The name of a new file with this content; gone after the block unless it was renamed."""
     temporary = f".bp-{secrets.token_hex(8)}.tmp"
-    write_new(parent, temporary, data, sync=False, mode=mode)
+    write_new(parent, temporary, data, sync=True, mode=mode)
     try:
         yield temporary
     finally:
