@@ -39,6 +39,10 @@ class Address:
     """Letters in an external agent's mailbox that are not consumed yet."""
     stuck: set[str] = field(default_factory=set[str])
     """Files that could not be moved to `bad/`; said once."""
+    trouble: str = ""
+    """What is wrong with the directory; said once."""
+    waiting: dict[str, FileIdentity] = field(default_factory=dict[str, FileIdentity])
+    """Files that were turned away because the mailbox is full: offered again, oldest first."""
     moved: int = 0
     """Letters consumed since `done/` was last pruned."""
     made: bool = False

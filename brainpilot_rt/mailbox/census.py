@@ -153,7 +153,7 @@ def take_census(
             if name not in known and (NAME.fullmatch(name) or UUID.fullmatch(name)):
                 census.unknown_sessions.add(name)
         for session, agents in known.items():
-            with suppress(FileNotFoundError, NotADirectoryError), top.child(session) as folder:
+            with suppress(OSError), top.child(session) as folder:
                 for name in list_names(folder):
                     if NAME.fullmatch(name) and name not in agents:
                         newcomer = _look_at(folder, (session, AgentName(name)), judged)
@@ -172,5 +172,5 @@ def _look_at(folder: DirHandle, key: Key, judged: Mapping[Key, FileIdentity]) ->
                 return Newcomer(key, read_card(home), card_file)
             except BadLetter as fault:
                 return Newcomer(key, fault, card_file)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # gone again, no directory, or not to be read: nobody who can join
         return None

@@ -13,11 +13,12 @@ The daemon's own letters are written without fsync, because the log can redo the
 syncs, because for its letter there is no other copy. Everything here blocks: call it on a thread.
 """
 
+import errno
 import json
 import os
 import re
 import secrets
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,8 @@ class Mailbox:
     def create(self, card: AgentCard) -> bool:
         """Make the directory appear at once and whole, or complete it; True if it lacked anything.
 
-        `agent.json` is written when it is missing or says something else.
+        `agent.json` is written when it is missing or says something else. A link or a file in the
+        place of the directory or of a box is neither followed nor removed: NotADirectoryError.
         """
         root = self.path.parent.parent
         with DirHandle.open(root, create=True) as top:
@@ -115,7 +117,11 @@ class Mailbox:
                         _discard(top, building)
                     else:
                         return True
-            return self.complete(card)
+            try:
+                return self.complete(card)
+            except MailboxGone:
+                detail = "something else stands where a mailbox belongs"
+                raise NotADirectoryError(errno.ENOTDIR, detail, str(self.path)) from None
 
     def complete(self, card: AgentCard | None) -> bool:
         """Make the boxes that are missing; True if any was. With a card, write it if need be."""
@@ -140,7 +146,7 @@ class Mailbox:
         with self._home() as home, _box(home, "tmp") as tmp, _box(home, into) as box:
             # The box itself is watched over by the rename.
             others: list[Box] = [one for one in _TRAVELLED if one != into]
-            there = self._same_letter(home, name, data, others)
+            there = self._same_letter(home, name, data, others, mend=True)
             if there is not None:
                 return there
             try:
@@ -153,7 +159,8 @@ class Mailbox:
                 rename_noreplace(tmp, name, box, name)
             except FileExistsError:
                 remove(tmp, name)
-                self._same_letter(home, name, data)
+                if self._same_letter(home, name, data, mend=True) is None:
+                    return self.place(letter_id, data, into, sync=sync)
             if sync:
                 sync_dir(box)
             hit("mail.place.after")
@@ -194,6 +201,13 @@ class Mailbox:
                 )
                 for letter_id in letter_ids
             }
+
+    def mend(self, letters: Mapping[LetterId, bytes]) -> None:
+        """Remove what a power failure left of these letters of ours; whole ones stay."""
+        with self._home() as home:
+            for letter_id, data in letters.items():
+                with suppress(LetterConflict, MailboxGone):
+                    self._same_letter(home, letter_id + SUFFIX, data, mend=True)
 
     def list_claimed(self) -> list[LetterId]:
         """The letters that stand in `cur/`."""
@@ -320,8 +334,15 @@ class Mailbox:
             yield home
 
     def _same_letter(
-        self, home: DirHandle, name: str, data: bytes, boxes: Sequence[Box] = _TRAVELLED
+        self,
+        home: DirHandle,
+        name: str,
+        data: bytes,
+        boxes: Sequence[Box] = _TRAVELLED,
+        *,
+        mend: bool = False,
     ) -> FileIdentity | None:
+        """Which file holds this letter; `mend`: it is ours, and a torn file of it is removed."""
         for box in boxes:
             if not _holds(home, box, name):
                 continue
@@ -332,6 +353,10 @@ class Mailbox:
                     continue
                 except BadLetter as fault:
                     raise LetterConflict(f"{name} in {box}/ is no file of ours: {fault}") from None
+                if there != data and mend and data.startswith(there.rstrip(b"\0")):
+                    # Written without fsync before the power failed; the log has the letter.
+                    remove(where, name, missing_ok=True)
+                    continue
                 if there != data:
                     raise LetterConflict(f"{name} stands in {box}/ with other content")
                 return identity_of(where, name)

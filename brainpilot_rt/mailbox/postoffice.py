@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -233,17 +234,26 @@ class PostOffice:
         moved = await self._on_thread(partial(_consume_each, steps))
         for (address, ids), count in zip(steps, moved, strict=True):
             if count is None:
-                await self.ack(address.session, address.agent, ids)
+                with suppress(MailboxGone):  # closed since, or an external agent has left
+                    await self.ack(address.session, address.agent, ids)
             else:
                 address.moved += count
         await prune_full([address for address, _ in steps], self._on_thread, self._policy)
 
     async def find(
-        self, session: SessionId, agent: AgentName, letter_ids: Iterable[LetterId]
+        self, session: SessionId, agent: AgentName, letters: Iterable[Letter]
     ) -> dict[LetterId, Box | None]:
-        """Say in which box each letter stands. `MailboxGone` when there is no mailbox."""
-        address = self._book.of(session, agent)
-        return await self._on_thread(partial(address.box.find, list(letter_ids)))
+        """Say in which box each of our letters stands; a torn file is removed and does not count.
+
+        `MailboxGone` when there is no mailbox.
+        """
+        box, ours = self._book.of(session, agent).box, list(letters)
+
+        def look() -> dict[LetterId, Box | None]:
+            box.mend({one.id: encode(one) for one in ours})
+            return box.find(one.id for one in ours)
+
+        return await self._on_thread(look)
 
     async def claimed(self, session: SessionId, agent: AgentName) -> list[LetterId]:
         """The letters whose files stand in `cur/`. `MailboxGone` when there is no mailbox."""

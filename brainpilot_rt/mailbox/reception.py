@@ -120,14 +120,36 @@ class Reception:
         address.unfinished = {
             name: address.unfinished[name] for name, _ in fresh if name in address.unfinished
         }
-        again_s: float | None = None
-        for start in range(0, len(fresh), self._policy.batch):
-            batch = fresh[start : start + self._policy.batch]
-            for judged in await self._on_thread(partial(self._judge_all, address, batch)):
-                again_s = await self._settle(address, judged) or again_s
+        again_s = await self._offer_all(address, fresh)
         if address.unfinished:
             pause_s = self._policy.unfinished_grace_s / (_LOOKS_MIN - 1)
             again_s = min(again_s or pause_s, pause_s)
+        return again_s
+
+    async def _offer_all(
+        self, address: Address, fresh: Sequence[tuple[str, FileIdentity]]
+    ) -> float | None:
+        """Offer files in their order; seconds after which to offer again what did not fit.
+
+        Once the mailbox is full, what was turned away before is not even read, and the rest is read
+        only to find answers: those always fit.
+        """
+        turned_away, address.waiting = address.waiting, {}
+        again_s: float | None = None
+        for start in range(0, len(fresh), self._policy.batch):
+            batch: list[tuple[str, FileIdentity]] = []
+            for name, identity in fresh[start : start + self._policy.batch]:
+                if again_s is not None and turned_away.get(name) == identity:
+                    address.waiting[name] = identity
+                else:
+                    batch.append((name, identity))
+            for judged in await self._on_thread(partial(self._judge_all, address, batch)):
+                pause_s = again_s
+                if again_s is None or not _is_plain(judged):
+                    pause_s = await self._settle(address, judged)
+                if pause_s is not None:
+                    again_s = pause_s
+                    address.waiting[_now_named(judged)] = judged.identity
         return again_s
 
     def _fresh(self, box: Mailbox) -> tuple[list[str], list[tuple[str, FileIdentity]]]:
@@ -270,3 +292,14 @@ class Reception:
                 address.placed[letter_id] = "claimed"
             else:
                 address.placed.pop(letter_id, None)
+
+
+def _is_plain(judged: _Judged) -> bool:
+    """Whether this is a letter that answers nothing: new work, which a full mailbox refuses."""
+    found = judged.verdict
+    return isinstance(found, FoundLetter) and not (found.letter.task_id or found.letter.reply_to)
+
+
+def _now_named(judged: _Judged) -> str:
+    found = judged.verdict
+    return found.letter_id + SUFFIX if isinstance(found, FoundLetter) else judged.name

@@ -146,11 +146,14 @@ class Rounds:
         if self._book.get(address.session, address.agent) is not address:
             return None
         try:
-            return await self._reception.look(address)
+            again_s = await self._reception.look(address)
         except OSError as trouble:
-            _log.warning("mailbox %s: %s", address.box.path, trouble)
+            _complain(address, trouble)
         except Exception:  # noqa: BLE001 - boundary of the mailbox's task; the sweep tries again
             _log.exception("mail of %s/%s", address.session, address.agent)
+        else:
+            address.trouble = ""
+            return again_s
         return None
 
     def _survey(self, addresses: Sequence[Address]) -> list[str]:
@@ -162,7 +165,7 @@ class Rounds:
         except MailboxGone:
             return "gone" if address.external and not address.box.path.is_dir() else "busy"
         except OSError as trouble:
-            _log.warning("mailbox %s: %s", address.box.path, trouble)
+            _complain(address, trouble)
             return "idle"
 
     def _follow(self, path: str) -> None:
@@ -177,6 +180,13 @@ class Rounds:
             self._due.set()
         elif _concerns(address, inside, self._known):
             self.mark(address)
+
+
+def _complain(address: Address, trouble: OSError) -> None:
+    """Say once what is wrong with a mailbox; it is looked at again with every sweep."""
+    if str(trouble) != address.trouble:
+        address.trouble = str(trouble)
+        _log.warning("mailbox %s can not be used: %s", address.box.path, trouble)
 
 
 def _concerns(address: Address, inside: str, known: KnownLetters) -> bool:

@@ -64,7 +64,7 @@ async def prune_full(addresses: Iterable[Address], on_thread: OnThread, policy: 
 def sweep_leftovers(root: Path, before_ns: int) -> int:
     """Remove half-built and deleted directories last changed before this time; return how many."""
     swept = 0
-    with suppress(FileNotFoundError), DirHandle.open(root) as top:
+    with suppress(OSError), DirHandle.open(root) as top:
         for name in list_names(top):
             if not name.startswith((BUILDING, TRASH)):
                 continue

@@ -14,6 +14,11 @@ def having(mapping: Mapping[K, V], key: K, value: V) -> dict[K, V]:
     return {**mapping, key: value}
 
 
+def having_last(mapping: Mapping[K, V], key: K, value: V) -> dict[K, V]:
+    """The mapping with one entry set, which goes last also when it was there: the latest used."""
+    return having(without(mapping, key) if key in mapping else mapping, key, value)
+
+
 def without(mapping: Mapping[K, V], *keys: K) -> dict[K, V]:
     """The mapping without some keys; unknown ones do not matter."""
     return {key: value for key, value in mapping.items() if key not in keys}

@@ -5,7 +5,7 @@ from brainpilot_rt.domain.ids import AgentName, LetterId
 from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import TRANSITIONS
 from brainpilot_rt.domain.usage import NO_USAGE, add_cost
-from brainpilot_rt.sessions.mappings import changed, having, newest, without
+from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
     CLOSED_MAX,
     ROOTS_MAX,
@@ -91,7 +91,7 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         interrupted=without(state.interrupted, *([event.resumes] if event.resumes else [])),
         questions=questions,
         roots=newest(
-            having(state.roots, event.root_id, changed(use, runs=use.runs + 1)), ROOTS_MAX
+            having_last(state.roots, event.root_id, changed(use, runs=use.runs + 1)), ROOTS_MAX
         ),
         host_turn=host and changed(host, runs=host.runs + 1),
     )

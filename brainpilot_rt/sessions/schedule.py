@@ -4,6 +4,8 @@
 enqueueing and scheduling are one step (lesson 1), and "done" is computed from open tasks (D10).
 """
 
+from typing import Final
+
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, RunId
 from brainpilot_rt.domain.phases import AgentPhase
@@ -11,6 +13,8 @@ from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.runs import batch, end_of
 from brainpilot_rt.sessions.stamps import chain_stopped, echo_of, terminal
 from brainpilot_rt.sessions.state import AgentState, OpenLetter, RootUse, SessionState
+
+_EDGES_SHOWN: Final = 12
 
 
 def follow_ups(state: SessionState, moment: Moment) -> list[ev.Event]:
@@ -135,7 +139,7 @@ def _start(state: SessionState, name: AgentName, moment: Moment) -> ev.RunStarte
 
 
 def _stuck(state: SessionState, moment: Moment) -> list[ev.Event]:
-    """Close the youngest task that nobody will ever finish, so that its creator can go on.
+    """Close the youngest task that nobody will ever finish, so that its creator can go on; say so.
 
     Agents that wait for each other's results, or for one whose letter died with its chain, would
     wait for ever. Only looked at when nothing runs.
@@ -154,10 +158,19 @@ def _stuck(state: SessionState, moment: Moment) -> list[ev.Event]:
     if not stuck:
         return []
     task = stuck[-1]
-    text = (
-        f"Task {task.task_id} was given up: {task.assignee} waits for a result that can not come."
+    edges = dict.fromkeys(f"{one.creator} waits for {one.assignee}" for one in stuck)
+    shown = "; ".join(list(edges)[:_EDGES_SHOWN])
+    why = f"nobody could go on ({shown}), so task {task.task_id} ({task.title}) was given up"
+    notice = ev.NoticePosted(
+        notice_id=f"stuck:{task.task_id}",
+        level="warning",
+        message=f"The team was stuck: {why}.",
+        agent=task.assignee,
+        code="wait_cycle",
+        details=shown,
     )
-    return terminal(state, task, moment, "failed", text)
+    text = f"Failed: {why}. Do without this result, or ask somebody who is free."
+    return [*terminal(state, task, moment, "failed", text), notice]
 
 
 def _host_turn(state: SessionState) -> list[ev.Event]:

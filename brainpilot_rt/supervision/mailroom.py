@@ -120,7 +120,7 @@ class MailRoom:
     async def _place(self, letter: Letter, into: Travelled) -> None:
         office = self._opened()
         try:
-            await office.place(letter, into)
+            await office.place(letter, into, sync=self._is_external(letter))
         except LetterConflict as conflict:
             _log.error("a foreign file has taken the name of letter %s: %s", letter.id, conflict)
         except (MailboxGone, OSError) as trouble:
@@ -128,10 +128,14 @@ class MailRoom:
             self._again[letter.id] = letter
             return
         self._again.pop(letter.id, None)
+        if self._is_external(letter):
+            await self._report(letter.session, letter.to, letter.id, "placed")
+
+    def _is_external(self, letter: Letter) -> bool:
+        """Whether the file is all its reader has: it must be on the disk to count as placed."""
         state = self._manager.find(letter.session)
         agent = state.agents.get(letter.to) if state is not None else None
-        if agent is not None and agent.kind == "external":
-            await self._report(letter.session, letter.to, letter.id, "placed")
+        return agent is not None and agent.kind == "external"
 
     async def _retry(self) -> None:
         for letter in list(self._again.values()):
@@ -169,10 +173,8 @@ class MailRoom:
                 office.expect(state.session, agent.name, placed)
                 mail = [one for one in mail if not one.placed]
             try:
-                boxes = await office.find(
-                    state.session, agent.name, [one.letter.id for one in mail]
-                )
-            except MailboxGone:
+                boxes = await office.find(state.session, agent.name, [one.letter for one in mail])
+            except (MailboxGone, OSError):
                 boxes = {}
             for one in mail:
                 box = boxes.get(one.letter.id)
@@ -327,7 +329,7 @@ _FILED = (
 
 async def _clear_claimed(office: PostOffice, state: SessionState, agent: AgentName) -> None:
     """Take out of `cur/` what no run holds: consumed just before the end, or put there."""
-    with suppress(MailboxGone):
+    with suppress(MailboxGone, OSError):
         for letter_id in await office.claimed(state.session, agent):
             if letter_id in state.closed:
                 await office.ack(state.session, agent, [letter_id])

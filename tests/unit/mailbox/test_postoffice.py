@@ -62,7 +62,7 @@ async def test_a_foreign_letter_is_offered_and_waits_under_its_id(
         await office.scan()
         assert told.contents == ["hello"]
         assert told.letters[0].letter_id == ID
-        assert await office.find(SESSION, PRINCIPAL, [LetterId(ID)]) == {ID: "new"}
+        assert names_in(home / "new") == [f"{ID}.json"]
         assert (home / "new" / f"{ID}.json").read_bytes() == GOOD
 
 
@@ -502,7 +502,7 @@ async def test_a_letter_travels_from_new_through_cur_to_done(
         assert names_in(home / "new") == [f"{letter.id}.json"]
         assert await office.claim(SESSION, PRINCIPAL, [letter.id]) == [letter.id]
         assert await office.ack(SESSION, PRINCIPAL, [letter.id]) == [letter.id]
-        assert await office.find(SESSION, PRINCIPAL, [letter.id]) == {letter.id: "done"}
+        assert await office.find(SESSION, PRINCIPAL, [letter]) == {letter.id: "done"}
         assert (home / "done" / f"{letter.id}.json").stat().st_mode & 0o777 == 0o600
         assert await office.claim(SESSION, PRINCIPAL, [LetterId(OTHER_ID)]) == []
         await office.scan()
