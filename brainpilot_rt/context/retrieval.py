@@ -21,7 +21,7 @@ import contextlib
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +43,7 @@ TREE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Of one work tree; files beyond it, in the order of their paths, are not indexed (and logged)."""
 QUERY_WORDS_MAX: Final = 64
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _BATCH_FILES: Final = 32
 _BATCH_BYTES: Final = 1024 * 1024
 _SCHEMA: Final = f"""
@@ -87,21 +87,26 @@ _log = logging.getLogger(__name__)
 
 _Piece = tuple[int, int, str]
 _Read = tuple[Found, list[_Piece]]
+_Redact = Callable[[str], str]
 
 
 class Retrieval:
     """The index of all work trees. One per data directory; `open` it, `close` it."""
 
-    def __init__(self, path: Path, database: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, database: aiosqlite.Connection, redact: _Redact) -> None:
         """Use `open`."""
         self._path = path
+        self._redact = redact
         self._database = database
         self._lock = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path) -> "Retrieval":
-        """Open the index, made anew when it is missing, damaged or of another version."""
-        return cls(path, await _opened(path))
+    async def open(cls, path: Path, redact: _Redact = str) -> "Retrieval":
+        """Open the index, made anew when it is missing, damaged or of another version.
+
+        `redact`: what of a file's text may be kept; it keeps the lines.
+        """
+        return cls(path, await _opened(path), redact)
 
     async def close(self) -> None:
         """Close the database."""
@@ -188,7 +193,7 @@ class Retrieval:
         if gone:
             await finish_shielded(self._store(tree, gone, []))
         for batch in _batches(changed):
-            read = await asyncio.to_thread(_read_batch, workspace, batch)
+            read = await asyncio.to_thread(_read_batch, workspace, batch, self._redact)
             dropped = [one.path.short for one in batch if one.path.short in known]
             await finish_shielded(self._store(tree, dropped, read))
         return len(changed)
@@ -309,7 +314,7 @@ def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
         yield batch
 
 
-def _read_batch(workspace: Workspace, batch: Sequence[Found]) -> list[_Read]:
+def _read_batch(workspace: Workspace, batch: Sequence[Found], redact: _Redact) -> list[_Read]:
     """Each file with its passages: none for a binary, so that it is not read again unchanged."""
     read: list[_Read] = []
     for one in batch:
@@ -317,7 +322,8 @@ def _read_batch(workspace: Workspace, batch: Sequence[Found]) -> list[_Read]:
             data = workspace.read_bytes(str(one.path), FILE_BYTES_MAX)
         except CommandRejected:
             continue  # gone or not readable: looked at again by the next refresh
-        pieces = [] if is_binary(data) else list(passages(data.decode("utf-8", "replace")))
+        text = "" if is_binary(data) else redact(data.decode("utf-8", "replace"))
+        pieces = list(passages(text))
         read.append((one, pieces))
     return read
 

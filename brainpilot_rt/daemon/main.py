@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.aiokit.files import ensure_private_dir
@@ -53,8 +54,8 @@ async def serve(
     """Start everything, say where, run until a signal or an idle shutdown, stop everything.
 
     0 when it was asked to stop, 1 when something forced it to. Raises `AlreadyOwned` when another
-    daemon has the data directory and `PortTaken` when the address can not be bound; both before
-    anything was changed.
+    daemon has the data directory or the mailboxes and `PortTaken` when the address can not be
+    bound; all before anything was changed.
     """
     loop, starting = asyncio.get_running_loop(), asyncio.current_task()
     if starting is not None:
@@ -66,7 +67,11 @@ async def serve(
         folder.parent.mkdir(parents=True, exist_ok=True)
         ensure_private_dir(folder)
     failpoints.hit("boot.lock.before")
-    with InstanceLock(settings.data_dir) as lock, bound(settings) as listener:
+    with (
+        InstanceLock(settings.data_dir) as lock,
+        _mailboxes_locked(settings),
+        bound(settings) as listener,
+    ):
         failpoints.hit("boot.lock.after")
         async with built(settings, lock) as daemon:
             signals.follow(loop, daemon.stop.ask)
@@ -81,6 +86,13 @@ async def serve(
     return 0
 
 
+def _mailboxes_locked(settings: Settings) -> AbstractContextManager[object]:
+    """Daemons with data of their own may not share mailboxes: each would take half the mail."""
+    if settings.mailbox_dir.resolve() == settings.data_dir.resolve():
+        return nullcontext()
+    return InstanceLock(settings.mailbox_dir)
+
+
 async def _work(daemon: Daemon, listener: socket.socket, on_ready: Callable[[Ready], None]) -> None:
     """Listen, say so, wake the workers, wait for the stop, stop in order."""
     port = int(listener.getsockname()[1])
@@ -90,6 +102,7 @@ async def _work(daemon: Daemon, listener: socket.socket, on_ready: Callable[[Rea
         hosts=hosts_of(port, settings.http.allowed_hosts),
         token=daemon.token.read,
         clock=SystemClock(),
+        redact=daemon.secrets.text,
         mem_limit_bytes=settings.mem_limit_mb * 2**20 if settings.mem_limit_mb else None,
     )
     app = build_app(daemon.backend, config)

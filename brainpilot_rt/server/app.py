@@ -184,6 +184,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         backend.touch,
         http.body_bytes_max,
         max(http.upload_bytes_max, http.body_bytes_max),
+        config.redact,
     )
     rules = Rules(
         hosts=config.hosts,

@@ -21,6 +21,8 @@ class ServerConfig:
     """The token as it is now: it may be rotated while the daemon runs."""
     clock: Clock
     mem_limit_bytes: int | None = None
+    redact: Callable[[str], str] = str
+    """Takes known secrets out of what an error says."""
     workspaces_allowed: bool = True
     """Whether a session may work in an existing folder of the caller's choice."""
 

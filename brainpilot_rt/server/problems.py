@@ -6,6 +6,7 @@ else, and for whoever asks for it, the answer is RFC 9457 problem JSON, with the
 """
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -79,7 +80,9 @@ def problem(
     return Response(encode(body), status, headers=extra, media_type=media_type)
 
 
-def answer_to(fault: RuntimeFault, path: str, headers: Headers) -> Response:
+def answer_to(
+    fault: RuntimeFault, path: str, headers: Headers, redact: Callable[[str], str]
+) -> Response:
     """The answer to an error of the tree."""
     extra = (
         {"retry-after": str(max(1, round(fault.retry_after_s)))}
@@ -90,7 +93,8 @@ def answer_to(fault: RuntimeFault, path: str, headers: Headers) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("%s answered %d: %s", path, status, fault.message)
     accept = headers.get("accept", "")
-    media_type, body = body_of(path, accept, status, fault.code, fault.message, fault.detail)
+    said, detail = redact(fault.message), redact(fault.detail)
+    media_type, body = body_of(path, accept, status, fault.code, said, detail)
     return Response(encode(body), status, headers=extra, media_type=media_type)
 
 

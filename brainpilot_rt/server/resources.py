@@ -54,6 +54,7 @@ class Shared:
     touch: Callable[[], None]
     body_bytes_max: int
     upload_bytes_max: int
+    redact: Callable[[str], str] = str
 
 
 class Resource:
@@ -81,7 +82,7 @@ class Resource:
         try:
             response = await self._respond(row, request)
         except RuntimeFault as fault:
-            response = answer_to(fault, path, headers)
+            response = answer_to(fault, path, headers, self._shared.redact)
         except ClientDisconnect:
             return
         except Exception:  # noqa: BLE001 - the boundary of a request: a bug becomes a 500

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Protocol, TypeVar
 
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock, NewId
@@ -37,8 +38,22 @@ from brainpilot_rt.sessions.schedule import follow_ups
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.settings import SessionLimits
 
+_T = TypeVar("_T")
+
 FOLLOW_UPS_MAX = 10_000
 """More follow-ups than this in one commit is a defect in `schedule`, not a busy session."""
+
+
+class Redact(Protocol):
+    """Takes the secrets out of a command or an event."""
+
+    def __call__(self, value: _T, /) -> _T:
+        """The value without secrets; the very same one when it holds none."""
+        ...
+
+
+def _as_it_is(value: _T, /) -> _T:
+    return value
 
 
 class _Slot:
@@ -89,13 +104,22 @@ class SessionManager:
     """Serialises decisions, appends, evolves, publishes. Nothing else changes a session."""
 
     def __init__(
-        self, log: EventLog, hub: Hub, *, clock: Clock, new_id: NewId, limits: SessionLimits
+        self,
+        log: EventLog,
+        hub: Hub,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        limits: SessionLimits,
+        redact: Redact = _as_it_is,
     ) -> None:
+        """`redact`: what commands and reported facts become before anything is made of them."""
         self._log = log
         self._hub = hub
         self._clock = clock
         self._new_id = new_id
         self._limits = limits
+        self._redact = redact
         self._slots: dict[SessionId, _Slot] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
         self._deleting: set[SessionId] = set()
@@ -156,7 +180,7 @@ class SessionManager:
         slot = await self._slot(session)
         moment = self.moment()
         try:
-            events = decide(slot.pending, command, moment)
+            events = decide(slot.pending, self._redact(command), moment)
         except RefusedLoudly as refused:
             if refused.events:
                 await finish_shielded(self._append(slot, refused.events, moment, None))
@@ -168,7 +192,8 @@ class SessionManager:
         """Append facts our own workers report; `Conflict(fenced)` from a run that has ended."""
         slot = await self._slot(session)
         admit(slot.pending, events)
-        return await finish_shielded(self._append(slot, list(events), self.moment(), None))
+        facts = [self._redact(event) for event in events]
+        return await finish_shielded(self._append(slot, facts, self.moment(), None))
 
     async def amend(
         self,

@@ -1,7 +1,7 @@
 """The organs a run is wired from, as one value the daemon builds."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from brainpilot_rt.agents.definition import Profile
 from brainpilot_rt.aiokit.sources import Clock, NewId
@@ -16,6 +16,7 @@ from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import AgentSettings
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
+from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.workspace.files import Workspace
 
@@ -51,3 +52,4 @@ class Organs:
     new_id: NewId
     settings: AgentSettings
     attempts_max: int
+    secrets: Secrets = field(default_factory=Secrets)

@@ -5,7 +5,7 @@ A folder that can not be read is a warning, never an empty answer in disguise.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,9 +32,13 @@ _log = logging.getLogger(__name__)
 class Template:
     """What the user has put beside the log, read on demand."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, on_change: Callable[[Providers], None] = lambda _: None
+    ) -> None:
+        """`on_change`: told the profiles whenever they were read."""
         self.folder = settings.data_dir / "bp_template"
         self._settings = settings
+        self._on_change = on_change
         self._env = provider_env(settings)
         self._ollama: ProviderProfile | None = None
         self._seen: tuple[int, int] | None = None
@@ -60,6 +64,7 @@ class Template:
             if self._settings.models.offline:
                 chosen = Providers(chosen.profiles, OFFLINE.id, chosen.warnings)
             self.providers = chosen
+            self._on_change(chosen)
             for warning in chosen.warnings:
                 _log.warning("providers: %s", warning)
         return self.providers

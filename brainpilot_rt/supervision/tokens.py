@@ -1,6 +1,7 @@
 """The token of the daemon: 256 bits in a 0600 file, made once, read again when the file changes."""
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from brainpilot_rt.aiokit.files import DirHandle, replace_atomic
@@ -11,8 +12,10 @@ TOKEN_FILE = "token"  # noqa: S105 - the name of the file
 class TokenFile:
     """The token as the file says it now, so that a rotation counts from the next request on."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, on_change: Callable[[str], None] = lambda _: None) -> None:
+        """`on_change`: told each token when it is first read."""
         self.path = data_dir / TOKEN_FILE
+        self._on_change = on_change
         self._seen: tuple[int, int] | None = None
         self._token = ""
 
@@ -39,4 +42,5 @@ class TokenFile:
         if mark != self._seen:
             self._token = self.path.read_text(encoding="ascii").strip()
             self._seen = mark
+            self._on_change(self._token)
         return self._token

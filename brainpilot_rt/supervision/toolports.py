@@ -63,6 +63,7 @@ class ToolPorts:
             gate=self._gate,
             started=self._started,
             finished=self._finished,
+            redact=self._organs.secrets.text,
         )
 
     # --- the record of calls --------------------------------------------------------------

@@ -106,6 +106,7 @@ class RunWiring:
         if organs.liveness.closing:
             raise asyncio.CancelledError  # the daemon stops: this turn is asked at the next start
         stream = organs.stream(request)
+        hear = organs.secrets.hearing()
         watch = StallWatch(
             organs.settings.stall_notice_s, lambda silent_s: self._stalled(request.turn, silent_s)
         )
@@ -113,7 +114,8 @@ class RunWiring:
             with organs.liveness.hold("model_call"):
                 async for event in stream:
                     watch.heard()
-                    yield self._own_ids(event) if isinstance(event, ReplyFinished) else event
+                    for one in hear(event):
+                        yield self._own_ids(one) if isinstance(one, ReplyFinished) else one
         finally:
             watch.stop()
             if isinstance(stream, AsyncGenerator):

@@ -20,7 +20,7 @@ import asyncio
 import difflib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -87,6 +87,8 @@ class RunnerPorts:
     holds what precedes the calls."""
     finished: Callable[[CallOutcome], Awaitable[None]]
     """Make durable how a call ended; once for every call, refused ones included."""
+    redact: Callable[[str], str] = str
+    """Takes known secrets out of what a tool says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +330,7 @@ class ToolRunner:
             outcome = CallOutcome(_interrupted(call), took_ms, live.interrupted)
         else:
             tokens_max = self._limits.result_tokens_max
+            output = replace(output, content=self._ports.redact(output.content))
             outcome = CallOutcome(await finalize(call, output, context, tokens_max), took_ms)
         await self._record(outcome, results)
 
