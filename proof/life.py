@@ -66,6 +66,8 @@ class Life:
     reap: Any
     """Called once with the pid when it is dead; gives its wait status."""
     born: float = field(default_factory=time.monotonic)
+    ready_s: float = 0.0
+    """From its birth to its being ready, once it is."""
     told: dict[str, Any] = field(default_factory=dict[str, Any])
     code: int | None = None
     """Exit code, negative for a signal; None while it may live."""
@@ -77,6 +79,7 @@ class Life:
             line = self.out.readline() if readable else b""
             if not line.endswith(b"\n"):
                 raise NotStarted(self.said())
+            self.ready_s = time.monotonic() - self.born
             self.told = json.loads(line)
         return self.told
 
@@ -271,8 +274,7 @@ def marked(prefix: str) -> list[int]:
 def _nurse() -> None:
     """The nursery's own life: fork on demand, reap on demand, end with its socket."""
     for name in _WARM:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        importlib.import_module(name)
     gc = importlib.import_module("gc")
     gc.collect()
     gc.freeze()

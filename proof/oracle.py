@@ -66,7 +66,8 @@ class Oracle:
     """Questions with an answer."""
     types: Counter[str] = field(default_factory=Counter[str])
     """Events by type; `tool_finished` also by status, as `tool_finished completed`."""
-    wrong: list[str] = field(default_factory=list[str])
+    wrong: dict[str, None] = field(default_factory=dict[str, None])
+    """What is wrong, each once, in the order found."""
     _effects_read: int = 0
     effects: Counter[str] = field(default_factory=Counter[str])
 
@@ -84,7 +85,7 @@ class Oracle:
                 for session, seq, pos, kind, payload in connection.execute(_NEW, (self.pos,)):
                     self._take(session, seq, pos, kind, payload)
         self._compare()
-        return self.wrong[before:]
+        return list(self.wrong)[before:]
 
     def figures(self) -> Counter[str]:
         """What was acknowledged and what it cost, as counts."""
@@ -103,14 +104,17 @@ class Oracle:
             events=self.pos,
         )
 
+    def _blame(self, text: str) -> None:
+        self.wrong[text] = None
+
     def _newest(self, connection: sqlite3.Connection) -> None:
         newest = connection.execute("SELECT max(pos) FROM events").fetchone()[0] or 0
         if newest < self.pos:
-            self.wrong.append(f"the log went back from {self.pos} to {newest}")
+            self._blame(f"the log went back from {self.pos} to {newest}")
 
     def _take(self, session: str, seq: int, pos: int, kind: str, payload: bytes) -> None:
         if seq != self.heads.get(session, 0) + 1:
-            self.wrong.append(f"{session}: {seq} follows {self.heads.get(session, 0)}")
+            self._blame(f"{session}: {seq} follows {self.heads.get(session, 0)}")
         self.heads[session] = seq
         self.pos = pos
         self.types[kind] += 1
@@ -133,7 +137,7 @@ class Oracle:
                 self.titles.add(event["title"])
             case "question_answered":
                 if event["request_id"] in self.answered:
-                    self.wrong.append(f"question {event['request_id']} was answered twice")
+                    self._blame(f"question {event['request_id']} was answered twice")
                 self.answered.add(event["request_id"])
             case _:
                 pass
@@ -141,24 +145,24 @@ class Oracle:
     def _accept(self, session: str, letter: Json) -> None:
         name = letter["id"]
         if name in self.open:
-            self.wrong.append(f"letter {name} was accepted twice")
+            self._blame(f"letter {name} was accepted twice")
         self.open[name] = session
         token = TOKEN.match(letter["content"])
         if token is not None and letter["authority"]["origin"] in ("user", "external"):
             if token[0] in self.accepted:
-                self.wrong.append(f"{token[0]} became {self.accepted[token[0]]} and {name}")
+                self._blame(f"{token[0]} became {self.accepted[token[0]]} and {name}")
             self.accepted[token[0]] = name
 
     def _end(self, names: Iterable[str], kind: str) -> None:
         for name in names:
             if self.open.pop(name, None) is None:
-                self.wrong.append(f"letter {name} ended a second time, by {kind}")
+                self._blame(f"letter {name} ended a second time, by {kind}")
 
     def _finish(self, event: Json) -> None:
         self.types[f"tool_finished {event['status']}"] += 1
         tool, arguments = self.calls.pop(event["call_id"], ("", ""))
         if not tool:
-            self.wrong.append(f"call {event['call_id']} has a result without a plan, or two")
+            self._blame(f"call {event['call_id']} has a result without a plan, or two")
         token = TOKEN.search(arguments)
         if tool == "bash" and event["status"] == "completed" and token is not None:
             self.done.add(token[0])
@@ -167,16 +171,16 @@ class Oracle:
         """The log against the books."""
         for op in self.books.acknowledged:
             if not self._holds(op):
-                self.wrong.append(f"acknowledged and not in the log: {op}")
+                self._blame(f"acknowledged and not in the log: {op.kind} {op.key} {op.answer}")
         for session, seq in self.books.shown.items():
             if seq > self.heads.get(session, 0):
-                self.wrong.append(f"{session}: {seq} was shown, the log ends before it")
+                self._blame(f"{session}: {seq} was shown, the log ends before it")
         self._read_effects()
         for token, times in self.effects.items():
             if times > 1:
-                self.wrong.append(f"{token} took effect {times} times")
+                self._blame(f"{token} took effect {times} times")
         for token in self.done - self.effects.keys():
-            self.wrong.append(f"{token} is completed in the log and had no effect")
+            self._blame(f"{token} is completed in the log and had no effect")
 
     def _holds(self, op: Op) -> bool:
         answer = op.answer or {}

@@ -1,0 +1,419 @@
+"""Random `kill -9`: a team at work is killed again and again, and every death is judged.
+
+Two lines of homes live beside each other. A home lives through some dozens of deaths, then it comes
+to rest and is judged in full; one home lives through the whole run. The moment of a death is
+chosen by chance in one of five ways (`Plan`), so that every phase of the work is met often enough;
+what the daemon was really doing is read from its trace.
+"""
+
+import contextlib
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Final, Literal, TypeAlias
+
+from brainpilot_rt.testing.daemon import DaemonHome
+from proof.life import Life, NotStarted, Nursery, Trace
+from proof.oracle import Oracle, judge
+from proof.points import phase_of, reached
+from proof.stage import Number, Outcome, Stage, Task
+from proof.workload import Books, Client, fsync_floor, new_home
+
+How: TypeAlias = Literal["start", "time", "request", "phase", "stop"]
+
+LINES: Final = 2
+DEATHS_PER_HOME: Final = 40
+ELDER_EVERY: Final = 40
+"""Every n-th kill of the first line is one of the home that lives through the whole run."""
+REAL_SHARE: Final = 0.02
+"""Lives that start through the command line."""
+FAILURES_MAX: Final = 20
+IDLE_MS: Final = 100.0
+"""Dead so long after the last point it hit, a daemon was doing nothing."""
+PATIENCE_S: Final = 1.5
+"""Longest wait for the moment that a plan wants."""
+PHASES: Final = ("write", "consume", "turn", "tool", "commit", "recovery", "checkpoint")
+SHARE: Final = 0.05
+"""Least share of the kills in each phase."""
+ACKNOWLEDGED_PER_KILL: Final = 15
+
+_HOW: Final[Mapping[How, float]] = {
+    "start": 0.12, "time": 0.2, "request": 0.16, "phase": 0.42, "stop": 0.1,
+}  # fmt: skip
+_WANTED: Final = ("write", "consume", "turn", "tool", "commit", "checkpoint")
+_MODEL_CALL: Final = "turn.model_called.before"
+_READY: Final = "boot.ready.before"
+ENOUGH_TO_SHARE: Final = 500
+"""Fewer kills say nothing about shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When a life is to end."""
+
+    how: How
+    """`start`: before it is ready; `time`: any time after; `request`: just after one was sent;
+    `phase`: when the trace shows one; `stop`: while it stops after a SIGTERM."""
+    requests: int
+    """Sent before the moment is looked for."""
+    delay_s: float
+    phase: str = ""
+    checkpoints: bool = False
+    """Checkpoint after few pages, so that checkpoints are met."""
+
+
+def planned(rng: random.Random) -> Plan:
+    """A plan by chance."""
+    how = rng.choices(list(_HOW), list(_HOW.values()))[0]
+    checkpoints = rng.random() < 0.5
+    match how:
+        case "start":
+            return Plan(how, 0, rng.uniform(0, 0.12))
+        case "time":
+            return Plan(how, rng.randrange(10, 40), rng.uniform(0, 0.1), "", checkpoints)
+        case "request":
+            return Plan(how, rng.randrange(8, 50), rng.expovariate(500), "", checkpoints)
+        case "phase":
+            phase = rng.choice(_WANTED)
+            delay_s = rng.choice((0.0, rng.expovariate(2000)))
+            return Plan(how, rng.randrange(10, 40), delay_s, phase, phase == "checkpoint")
+        case "stop":
+            phase = rng.choice(("checkpoint", "stop", ""))
+            return Plan(how, rng.randrange(10, 40), rng.uniform(0, 0.3), phase, checkpoints)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done and seen; sums of tallies are tallies."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    phases: Counter[str] = field(default_factory=Counter[str])
+    hows: Counter[str] = field(default_factory=Counter[str])
+    refused: Counter[str] = field(default_factory=Counter[str])
+    ready_ms: list[float] = field(default_factory=list[float])
+    elder_ready_ms: list[float] = field(default_factory=list[float])
+    answer_ms: list[float] = field(default_factory=list[float])
+    failures: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class Quota:
+    """How many kills are left to do, shared by the lines."""
+
+    left: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> bool:
+        """One more?"""
+        with self.lock:
+            self.left -= 1
+            return self.left >= 0
+
+
+@dataclass(slots=True)
+class Place:
+    """A home with everything that is known of it."""
+
+    name: str
+    home: DaemonHome
+    books: Books
+    oracle: Oracle
+    deaths: int = 0
+
+    @classmethod
+    def new(cls, root: Path, name: str) -> "Place":
+        """A fresh one."""
+        home, books = new_home(root / name, name)
+        return cls(name, home, books, Oracle(home, books))
+
+
+class Line:
+    """Kills one daemon after the other."""
+
+    def __init__(self, number: int, task: Task, quota: Quota, nursery: Nursery) -> None:
+        self.tally = Tally()
+        self._number = number
+        self._task = task
+        self._quota = quota
+        self._nursery = nursery
+        self._homes = 0
+        self._elder = Place.new(task.folder, f"{number}e") if number == 0 else None
+
+    def run(self) -> Tally:
+        """Go on until nothing is left to do or too much is broken."""
+        place = self._new()
+        total = 0
+        while len(self.tally.failures) < FAILURES_MAX and self._quota.take():
+            total += 1
+            if self._elder is not None and total % ELDER_EVERY == 0:
+                self._elder = self._die(self._elder) or Place.new(self._task.folder, f"0e{total}")
+                continue
+            place = self._die(place) or self._new()
+            if place.deaths >= DEATHS_PER_HOME:
+                self._rest(place)
+                place = self._new()
+        for one in filter(None, (place, self._elder)):
+            self._rest(one)
+        return self.tally
+
+    def _new(self) -> Place:
+        self._homes += 1
+        return Place.new(self._task.folder, f"{self._number}h{self._homes}")
+
+    def _die(self, place: Place) -> Place | None:
+        """One life and its death; None when the home is given up because something is wrong."""
+        place.deaths += 1
+        rng = random.Random(f"{self._task.seed} {place.name} {place.deaths}")
+        plan = planned(rng)
+        real = rng.random() < REAL_SHARE
+        trace = Trace(place.home.root / "trace")
+        env = {"BP_CHECKPOINT_PAGES": "40"} if plan.checkpoints else {}
+        turns = place.oracle.types["model_replied"]
+        life = self._nursery.start(place.home, real=real, FAILPOINTS=trace.spec, **env)
+        try:
+            wrong = self._live(life, place, plan, trace, rng)
+        except (NotStarted, TimeoutError) as fault:
+            wrong = [f"{type(fault).__name__}: {str(fault)[-400:]}"]
+        finally:
+            life.kill()
+            trace.close()
+        wrong += place.oracle.after_death()
+        tally = self.tally
+        tally.counts["real lives"] += real
+        calls = reached(trace.path).get(_MODEL_CALL, 0)
+        tally.counts["model calls"] += calls
+        kept = place.oracle.types["model_replied"] - turns
+        tally.counts["model calls without a kept reply"] += max(0, calls - kept)
+        if life.told and not real:
+            ready = tally.elder_ready_ms if place is self._elder else tally.ready_ms
+            ready.append(life.ready_s * 1000)
+        if tally.counts["kills"] % 25 == 0:
+            self._task.say(f"line {self._number}: {tally.counts['kills']} kills")
+        return place if not wrong else self._give_up(place, wrong, plan)
+
+    def _live(
+        self, life: Life, place: Place, plan: Plan, trace: Trace, rng: random.Random
+    ) -> list[str]:
+        """Work until death strikes; notes what it struck."""
+        struck = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            if plan.how != "start":
+                life.ready()
+            death = pool.submit(_strike, life, place.books, plan, trace, struck)
+            if plan.how != "start":
+                client = Client(life, place.books, rng)
+                client.work(struck)
+                client.close()
+            struck_ns = death.result()
+        code = life.wait()
+        if code == 0 and plan.how == "stop":
+            self.tally.counts["stopped before the kill"] += 1
+            return []
+        self.tally.counts["kills"] += 1
+        self.tally.hows[plan.how] += 1
+        self.tally.phases[_phase(trace, struck_ns)] += 1
+        if code == -SIGKILL:
+            return []
+        return [f"it ended by itself, with {code}: {life.said()[-400:]}"]
+
+    def _rest(self, place: Place) -> None:
+        """Let a home come to rest, judge it in full, sum it up, throw it away."""
+        try:
+            wrong = judge(place.home, place.books, self._nursery, oracle=place.oracle)
+        except (NotStarted, TimeoutError) as fault:
+            wrong = [f"{type(fault).__name__}: {str(fault)[-400:]}"]
+        self.tally.counts["homes judged"] += 1
+        if wrong:
+            self._give_up(place, wrong, None)
+        else:
+            self._sum(place)
+
+    def _sum(self, place: Place) -> None:
+        self.tally.counts.update(place.oracle.figures())
+        self.tally.refused.update(place.books.refused)
+        self.tally.answer_ms += place.books.latencies_ms
+        shutil.rmtree(place.home.root, ignore_errors=True)
+
+    def _give_up(self, place: Place, wrong: Sequence[str], plan: Plan | None) -> None:
+        kept = Path(tempfile.gettempdir()) / f"proof-kills-{self._task.seed}-{place.name}"
+        with contextlib.suppress(OSError):
+            shutil.copytree(place.home.root, kept, dirs_exist_ok=True, symlinks=True)
+        which = f"seed {self._task.seed}, home {place.name}, death {place.deaths}, {plan}"
+        self.tally.failures += [f"{which}, kept in {kept}: {text}" for text in wrong[:5]]
+        self._task.say(self.tally.failures[-1])
+        self._sum(place)
+
+
+def _strike(life: Life, books: Books, plan: Plan, trace: Trace, struck: threading.Event) -> int:
+    """Wait for the moment, then kill; when that was (monotonic nanoseconds)."""
+    ends = time.monotonic() + PATIENCE_S
+    enough = books.sent + plan.requests
+    while books.sent < enough and time.monotonic() < ends and life.alive():
+        time.sleep(0.0002)
+    if plan.how == "stop":
+        life.send(SIGTERM)
+    if plan.phase:
+        _await_phase(plan.phase, trace, ends)
+    if not (plan.how == "stop" and plan.phase):
+        time.sleep(plan.delay_s)
+    struck_ns = time.monotonic_ns()
+    life.send(SIGKILL)
+    struck.set()
+    return struck_ns
+
+
+def _await_phase(phase: str, trace: Trace, ends: float) -> None:
+    begun = time.monotonic_ns()
+    while time.monotonic() < ends:
+        name, at_ns = trace.last()
+        if at_ns > begun and phase_of(name) == phase:
+            return
+        time.sleep(0.00005)
+
+
+def _phase(trace: Trace, struck_ns: int) -> str:
+    """What a life was doing when it died: the phase of the point it hit last."""
+    if _READY not in reached(trace.path):
+        return "recovery"
+    name, at_ns = trace.last()
+    phase = phase_of(name)
+    return "idle" if phase == "recovery" or struck_ns - at_ns > IDLE_MS * 1e6 else phase
+
+
+def run(task: Task) -> Outcome:
+    """Kill, judge, count."""
+    floor = fsync_floor(task.folder)
+    quota = Quota(task.count(60, 10_000))
+    with Nursery() as nursery, ThreadPoolExecutor(LINES) as pool:
+        lines = [Line(number, task, quota, nursery) for number in range(LINES)]
+        tally = _summed(list(pool.map(Line.run, lines)))
+    counts, kills = tally.counts, max(1, tally.counts["kills"])
+    acknowledged = sum(value for name, value in counts.items() if name.startswith("acknowledged"))
+    shares = {phase: count / kills for phase, count in tally.phases.most_common()}
+    thin = [phase for phase in PHASES if shares.get(phase, 0) < SHARE]
+    outcome = Outcome(failures=tally.failures)
+    if thin and kills >= ENOUGH_TO_SHARE:
+        outcome.short.append(f"under {SHARE:.0%} of the kills hit: {', '.join(thin)}")
+    if acknowledged < ACKNOWLEDGED_PER_KILL * kills:
+        outcome.short.append(f"only {acknowledged / kills:.1f} acknowledged operations per kill")
+    outcome.figures = {
+        "counts": dict(counts),
+        "acknowledged": acknowledged,
+        "phases": dict(tally.phases),
+        "hows": dict(tally.hows),
+        "refused": dict(tally.refused),
+        "recovery_ms": _spread(tally.ready_ms),
+        "recovery_elder_ms": _spread(tally.elder_ready_ms),
+        "answer_ms": _spread(tally.answer_ms),
+        "fsync_ms": _spread(floor),
+    }
+    outcome.numbers = _numbers(tally, acknowledged, shares, floor)
+    return outcome
+
+
+def _numbers(
+    tally: Tally, acknowledged: int, shares: Mapping[str, float], floor: Sequence[float]
+) -> list[Number]:
+    counts, kills = tally.counts, max(1, tally.counts["kills"])
+    broken = len(tally.failures)
+    answer, bare = _spread(tally.answer_ms), _spread(floor)
+    return [
+        Number(
+            "random `kill -9`",
+            "10,000",
+            f"{counts['kills']:,}",
+            f"{acknowledged:,} acknowledged operations ({counts['acknowledged_posts']:,} answered "
+            f"POSTs, {counts['acknowledged_letters']:,} foreign letters taken in, "
+            f"{counts['acknowledged_calls']:,} tool calls completed, "
+            f"{counts['acknowledged_tasks']:,} tasks opened), {counts['turns']:,} committed turns, "
+            f"{counts['effects']:,} irreversible effects, {counts['homes judged']:,} homes judged "
+            f"at rest; {counts['real lives']:,} lives started by the command line, the others "
+            "forked with everything imported",
+        ),
+        Number(
+            "phase histogram of the kills",
+            f"at least {SHARE:.0%} in each of {', '.join(PHASES)}",
+            ", ".join(f"{phase} {share:.1%}" for phase, share in shares.items()),
+            "the phase of the last failpoint before the death; recovery: before it was ready; "
+            f"idle: {IDLE_MS:g} ms after the last one",
+        ),
+        Number(
+            "lost / consumed twice / repeated irreversible effects / gaps / damaged databases",
+            "0 / 0 / 0 / 0 / 0",
+            "0 / 0 / 0 / 0 / 0" if not broken else f"{broken} broken promises, listed above",
+            f"none in {counts['kills']:,} kills: at 95 % confidence less than "
+            f"{3 / kills:.3%} per kill"
+            if not broken
+            else "",
+        ),
+        Number(
+            "`unknown` effects after a kill",
+            "said",
+            f"{counts['unknown']:,}",
+            f"{counts['unknown'] / kills:.0%} of all kills; several sessions run commands at once, "
+            f"and a command lives longer than a step of the others",
+        ),
+        Number(
+            "model calls repeated after a kill",
+            "said",
+            f"{1000 * counts['model calls without a kept reply'] / kills:.0f} per 1,000 kills",
+            f"{counts['model calls']:,} calls in all; a call is repeated when the daemon died, or "
+            "was interrupted, before its reply was kept",
+        ),
+        Number(
+            "recovery: fork to ready, p50 / p99",
+            "said",
+            _said(_spread(tally.ready_ms)),
+            f"the home that lives through everything: {_said(_spread(tally.elder_ready_ms))}; "
+            "without the import of modules; two daemons and two clients share the machine",
+        ),
+        Number(
+            "answer to a message with `synchronous=FULL`, p50 / p99",
+            "said",
+            _said(answer),
+            f"a bare 4 KiB append with fsync on the same disk: {_said(bare)}",
+        ),
+    ]
+
+
+def _summed(tallies: Sequence[Tally]) -> Tally:
+    total = Tally()
+    for one in tallies:
+        total.counts.update(one.counts)
+        total.phases.update(one.phases)
+        total.hows.update(one.hows)
+        total.refused.update(one.refused)
+        total.ready_ms += one.ready_ms
+        total.elder_ready_ms += one.elder_ready_ms
+        total.answer_ms += one.answer_ms
+        total.failures += one.failures
+    return total
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    """p50 and p99; zeros for nothing."""
+    ordered = sorted(values) or [0.0]
+    return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+
+
+def _said(spread: tuple[float, float]) -> str:
+    return f"{spread[0]:.1f} / {spread[1]:.1f} ms"
+
+
+STAGE = Stage(
+    name="kills",
+    title="random kills of a team at work",
+    run=run,
+    faults=("A1", "A2", "A3", "A4", "A5", "A6", "A8", "B1", "B2", "B3", "B5", "B6", "B7", "B8",
+            "F1", "F2", "F12", "H13", "I4"),
+    aside=True,
+    order=10,
+)  # fmt: skip
