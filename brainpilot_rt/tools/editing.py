@@ -196,9 +196,12 @@ def _writable(path: LogicalPath) -> LogicalPath:
 
 
 def editing_tools() -> tuple[Tool, ...]:
-    """read, write, edit. Writing is sequential: two changes of one turn apply in their order."""
+    """read, write, edit. Writing is sequential: two changes of one turn apply in their order.
+
+    An edit is not safe to repeat: where the new text holds the old one, it would be done twice.
+    """
     return (
         tool(on_thread(_read), Read, name="read", effect=Effect.PURE),
         tool(on_thread(_write), Write, name="write", effect=Effect.IDEMPOTENT, sequential=True),
-        tool(on_thread(_edit), Edit, name="edit", effect=Effect.IDEMPOTENT, sequential=True),
+        tool(on_thread(_edit), Edit, name="edit", effect=Effect.IRREVERSIBLE, sequential=True),
     )

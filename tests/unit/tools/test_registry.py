@@ -55,7 +55,8 @@ def test_schemas_hold_only_what_a_model_needs():
 def test_repeating_a_call_is_classed():
     tools = registry()
     assert tools.effect("bash") is Effect.IRREVERSIBLE
-    assert tools.effect("edit") is Effect.IDEMPOTENT
+    assert tools.effect("edit") is Effect.IRREVERSIBLE  # "a" to "aa", done twice, is "aaa"
+    assert tools.effect("write") is Effect.IDEMPOTENT
     assert tools.effect("send_message") is Effect.IDEMPOTENT
     assert {tools.effect(name) for name in ("read", "grep", "search", "no such")} == {Effect.PURE}
 
