@@ -17,7 +17,7 @@ from brainpilot_rt.aiokit.files import DirHandle
 from brainpilot_rt.aiokit.sources import Clock, UlidSource
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.events import Event, Recorded
-from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.ids import LetterId, SessionId
 from brainpilot_rt.domain.letters import ForeignLetter
 from brainpilot_rt.eventlog.memory import MemoryEventLog
 from brainpilot_rt.eventlog.port import Receipt
@@ -277,6 +277,12 @@ async def _start_up(taken: Recording, moment: Moment, root: Path) -> list[str]:
 
 
 def _judge_events(events: Sequence[Event], moment: Moment) -> list[str]:
+    done = {
+        letter_id
+        for one in events
+        if isinstance(one, ev.RunFinished | ev.LetterConsumed)
+        for letter_id in one.letter_ids
+    }  # A torn file of a letter that was read already is put aside like any other rubbish.
     received = Counter(filter(None, map(_content, events)))
     found = [f"lost: {one!r}, which send had promised" for one in moment.sent - received.keys()]
     found += [f"twice: {one!r} became {n} letters" for one, n in received.items() if n > 1]
@@ -285,7 +291,9 @@ def _judge_events(events: Sequence[Event], moment: Moment) -> list[str]:
     found += [
         f"refused: {one.file} of {one.agent}, which is no foreign file ({one.reason})"
         for one in events
-        if isinstance(one, ev.LetterRefused) and not one.file.startswith(RUBBISH)
+        if isinstance(one, ev.LetterRefused)
+        and not one.file.startswith(RUBBISH)
+        and LetterId(one.file.removesuffix(".json")) not in done
     ]
     return found
 

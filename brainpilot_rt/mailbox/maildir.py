@@ -247,11 +247,20 @@ class Mailbox:
             remove(new, name, missing_ok=True)
 
     def adopt(self, name: str, letter_id: LetterId) -> None:
-        """Give a legal foreign name in `new/` its letter id."""
+        """Give a legal foreign name in `new/` its letter id.
+
+        For good: under the old name it would be another letter after a power failure.
+        """
         with self._home() as home, _box(home, "new") as new:
             hit("mail.adopt.before")
             rename_noreplace(new, name, new, letter_id + SUFFIX)
+            sync_dir(new)
             hit("mail.adopt.after")
+
+    def sync_new(self) -> None:
+        """Put the names in `new/` on the disk."""
+        with self._home() as home, _box(home, "new") as new:
+            sync_dir(new)
 
     def finish_link(self, name: str) -> bool:
         """Complete a delivery by link that was cut: remove its other name in `tmp/`, if any."""
