@@ -141,7 +141,6 @@ class Backend:
         self, new: NewSession, receipt: ReceiptOf | None = None
     ) -> SessionSummary:
         """Create a session, or answer with the one that has the wanted id."""
-        self._accepting()
         session = parse_session_id(new.session or self._organs.new_id())
         if new.workspace is not None:
             self._worktrees.check(new.workspace)
@@ -165,7 +164,7 @@ class Backend:
             made.append(fresh)
             return receipt(fresh) if receipt is not None else None
 
-        await self._organs.manager.dispatch(
+        await self._take(
             session,
             cmd.CreateSession(
                 title=_title(new.title),
@@ -250,7 +249,6 @@ class Backend:
         receipt: ReceiptOf | None = None,
     ) -> Posted:
         """Accept a user's message, which may be the answer to the open question."""
-        self._accepting()
         to = parse_agent_name(agent) if agent else PRINCIPAL
         _check_content(content)
         state = await self._loaded(session)
@@ -283,14 +281,13 @@ class Backend:
             )
             return receipt(posted[0]) if receipt is not None else None
 
-        await self._organs.manager.dispatch(session, command, answer)
+        await self._take(session, command, answer)
         return posted[0]
 
     async def answer(
         self, session: SessionId, request_id: RequestId, answer: str, receipt: ReceiptOf | None
     ) -> Literal["ok", "stale"]:
         """Answer an open question."""
-        self._accepting()
         await self._loaded(session)
 
         def stored(_events: Sequence[Event], _at_ms: int) -> Receipt | None:
@@ -298,7 +295,7 @@ class Backend:
 
         command = cmd.AnswerQuestion(request_id=request_id, answer=answer)
         try:
-            await self._organs.manager.dispatch(session, command, stored)
+            await self._take(session, command, stored)
         except Conflict:
             return "stale"
         return "ok"
@@ -358,9 +355,17 @@ class Backend:
         state = self._organs.manager.state(session)
         return snapshot.view(state), self._organs.hub.open_texts(session)
 
-    def _accepting(self) -> None:
+    async def _take(
+        self,
+        session: SessionId,
+        command: cmd.Command,
+        answer: Callable[[Sequence[Event], int], Receipt | None],
+    ) -> None:
+        """Put it to the authority: a reason to live from here on, not only once it is logged."""
         if self._organs.liveness.closing:
             raise Unavailable("the daemon is stopping; nothing was accepted")
+        with self._organs.liveness.hold("request"):
+            await self._organs.manager.dispatch(session, command, answer)
 
 
 def _summary(row: SessionRow, state: SessionState | None) -> SessionSummary:

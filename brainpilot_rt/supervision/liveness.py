@@ -1,9 +1,9 @@
 """Liveness: what the daemon is alive for, as held leases and counts, never as elapsed time.
 
 A lease is a reason not to be stopped. Those that are rows of a session's state (runs, unread mail,
-timers, questions) are counted from the states; those that are not (a model call in flight, a tool,
-a child process) are held here for as long as they last. `idle_epoch` counts everything that was
-accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
+timers, questions) are counted from the states; those that are not (a model call in flight, a child
+process, a request until it is in the log) are held here for as long as they last. `idle_epoch`
+counts everything that was accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
 """
 
 import resource
@@ -19,7 +19,7 @@ from brainpilot_rt.sessions.schedule import due_ms
 from brainpilot_rt.sessions.snapshot import unread
 from brainpilot_rt.sessions.state import SessionState
 
-LeaseKind: TypeAlias = Literal["model_call", "child_process"]
+LeaseKind: TypeAlias = Literal["model_call", "child_process", "request"]
 
 
 @dataclass(frozen=True, slots=True)

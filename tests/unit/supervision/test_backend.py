@@ -1,7 +1,11 @@
 """What the server is told: of sessions in memory and out of it, and of words that are answers."""
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.eventlog.port import Receipt
 from brainpilot_rt.server.wires.brainpilot_views import session_json
 from brainpilot_rt.supervision.answers import NewSession
@@ -58,3 +62,28 @@ async def test_words_that_answer_a_question_are_accepted_and_make_no_letter(tmp_
         assert second.host_run_id == first.host_run_id
         state = await crew.settled()
         assert not state.letters
+
+
+@pytest.mark.fault("J10")
+async def test_a_message_on_its_way_into_the_log_keeps_the_daemon_alive(tmp_path: Path):
+    model = ScriptedModel()
+    model.say("principal", "Good.")
+    async with team(memory_log(), model.stream, tmp_path) as crew:
+        await crew.create()
+        epoch = crew.backend.liveness().idle_epoch
+        async with asyncio.TaskGroup() as group:
+            posting = group.create_task(crew.post("Go."))
+            await asyncio.sleep(0)
+            assert not posting.done()
+            assert crew.backend.shutdown_if_idle(epoch) == ("1 request",)
+        await crew.settled()
+
+
+@pytest.mark.fault("J10")
+async def test_a_daemon_that_has_agreed_to_stop_takes_nothing(tmp_path: Path):
+    async with team(memory_log(), ScriptedModel().stream, tmp_path) as crew:
+        await crew.create()
+        assert crew.backend.shutdown_if_idle(crew.backend.liveness().idle_epoch) == ()
+        with pytest.raises(Unavailable):
+            await crew.post("Go.")
+        assert [one.event.type for one in await crew.events()][-1] != "letter_accepted"
