@@ -1,12 +1,7 @@
-"""The listening socket and the HTTP server on it, without uvicorn's own signals.
-
-Every connection lends its requests the means to abort it: a client that does not read would else
-hold a stream that nobody can end politely.
-"""
+"""The listening socket and the HTTP server on it, without uvicorn's own signals."""
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import socket
 from collections.abc import Generator
@@ -15,6 +10,7 @@ from typing import Any
 import uvicorn
 from typing_extensions import override
 
+from brainpilot_rt.daemon.connection import protocol
 from brainpilot_rt.settings import Settings
 
 
@@ -62,37 +58,20 @@ class HttpServer(uvicorn.Server):
         self.listening.set()
 
 
-def lending(base: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
-    """A protocol of uvicorn whose connections put `abort` into the state of their requests."""
-
-    class Lending(base):
-        @override
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            abort = getattr(transport, "abort", None)
-            self.app_state = {**self.app_state, "abort": abort}
-
-    return Lending
-
-
-def _protocol() -> type[asyncio.Protocol]:
-    """Httptools where it is installed, h11 elsewhere (D29)."""
-    fast = importlib.util.find_spec("httptools") is not None
-    name = "httptools_impl" if fast else "h11_impl"
-    module = importlib.import_module(f"uvicorn.protocols.http.{name}")
-    return lending(module.HttpToolsProtocol if fast else module.H11Protocol)
-
-
 def uvicorn_config(app: Any) -> uvicorn.Config:
-    """How the server runs: no access log, lifespan or websockets, bounded patience at the end."""
+    """How the server runs: no access log, lifespan or websockets, bounded patience at the end.
+
+    Of a stranger's garbage not a line is logged: it could fill the log.
+    """
     return uvicorn.Config(
         app,
-        http=_protocol(),
+        http=protocol(),
         ws="none",
         proxy_headers=False,
         lifespan="off",
         access_log=False,
         log_config=None,
+        log_level="error",
         server_header=False,
         timeout_graceful_shutdown=3,
     )
