@@ -81,8 +81,11 @@ class Oracle:
         before = len(self.wrong)
         if self.log.exists():
             with reading(self.log) as connection:
-                self._newest(connection)
-                for session, seq, pos, kind, payload in connection.execute(_NEW, (self.pos,)):
+                newest = self._newest(connection)
+                if newest < self.pos:
+                    self._blame(f"the log went back from {self.pos} to {newest}")
+                rows = connection.execute(_NEW, (self.pos,)) if newest else ()
+                for session, seq, pos, kind, payload in rows:
                     self._take(session, seq, pos, kind, payload)
         self._compare()
         return list(self.wrong)[before:]
@@ -107,10 +110,12 @@ class Oracle:
     def _blame(self, text: str) -> None:
         self.wrong[text] = None
 
-    def _newest(self, connection: sqlite3.Connection) -> None:
-        newest = connection.execute("SELECT max(pos) FROM events").fetchone()[0] or 0
-        if newest < self.pos:
-            self._blame(f"the log went back from {self.pos} to {newest}")
+    def _newest(self, connection: sqlite3.Connection) -> int:
+        """The highest `pos`; before the first migration there is none."""
+        sql = "SELECT count(*) FROM sqlite_master WHERE name = 'events'"
+        if not connection.execute(sql).fetchone()[0]:
+            return 0
+        return connection.execute("SELECT max(pos) FROM events").fetchone()[0] or 0
 
     def _take(self, session: str, seq: int, pos: int, kind: str, payload: bytes) -> None:
         if seq != self.heads.get(session, 0) + 1:

@@ -136,10 +136,6 @@ class Client:
     def work(self, until: threading.Event | None = None, steps: int = 1_000_000) -> None:
         """Make demands until told to stop, the steps are done or the daemon is gone."""
         with contextlib.suppress(*_DROPPED):
-            self._connection.connect()
-            connection = self._connection.sock
-            # Small requests, one after the other: nothing is gained by waiting to fill a packet.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.repeat_unanswered()
             for _ in range(steps):
                 if until is not None and until.is_set():

@@ -3,7 +3,8 @@
 A lease is a reason not to be stopped. Those that are rows of a session's state (runs, unread mail,
 timers, questions) are counted from the states; those that are not (a model call in flight, a child
 process, a request until it is in the log) are held here for as long as they last. `idle_epoch`
-counts everything that was accepted since boot, so that "looks idle" and "stop" can be one step (I-17).
+counts everything that was accepted since boot, so that "looks idle" and "stop" can be one step
+(I-17).
 """
 
 import resource
