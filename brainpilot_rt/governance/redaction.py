@@ -97,7 +97,8 @@ def _formats() -> Iterator[_Format]:
     for name in ("Bearer ", "bearer ", "Authorization: Basic "):
         body = r"(?=[^\s\"']{0,60}[0-9])[A-Za-z0-9._~+/=-]{20,2048}"
         yield _Format("credential", name, body, r"[\w.~+/=-]{0,2048}")
-    pem = r"(?:[A-Za-z0-9+/=\s\\:,]|-(?!----))"
+    # Also with what stands before each line in a listing: a number, the name of a file.
+    pem = r"(?:[A-Za-z0-9+/=\s\\:,|._]|-(?!----))"
     title = r"(?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
     filled = rf"{title}(?={pem}{{0,300}}?[A-Za-z0-9+/]{{30}}){pem}{{0,{_BLOCK_CHARS}}}"
     ending = "-{0,5}(?:E(?:N(?:D(?: [A-Z0-9 ]{0,48}-{0,5})?)?)?)?"

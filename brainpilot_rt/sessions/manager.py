@@ -119,7 +119,7 @@ class SessionManager:
         self._clock = clock
         self._new_id = new_id
         self._limits = limits
-        self._redact = redact
+        self.redact = redact
         self._slots: dict[SessionId, _Slot] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
         self._deleting: set[SessionId] = set()
@@ -180,7 +180,7 @@ class SessionManager:
         slot = await self._slot(session)
         moment = self.moment()
         try:
-            events = decide(slot.pending, self._redact(command), moment)
+            events = decide(slot.pending, self.redact(command), moment)
         except RefusedLoudly as refused:
             if refused.events:
                 await finish_shielded(self._append(slot, refused.events, moment, None))
@@ -192,7 +192,7 @@ class SessionManager:
         """Append facts our own workers report; `Conflict(fenced)` from a run that has ended."""
         slot = await self._slot(session)
         admit(slot.pending, events)
-        facts = [self._redact(event) for event in events]
+        facts = [self.redact(event) for event in events]
         return await finish_shielded(self._append(slot, facts, self.moment(), None))
 
     async def amend(

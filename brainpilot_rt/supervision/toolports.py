@@ -169,6 +169,7 @@ class ToolPorts:
             save_trace=self._save_trace,
             trace_nodes=lambda: organs.trace_nodes(self._session),
             search=self._search,
+            redact=organs.secrets.text,
         )
 
     async def _send(

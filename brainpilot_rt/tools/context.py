@@ -72,3 +72,5 @@ class ToolContext:
     """All nodes of the session, in the order of their creation."""
     search: Callable[[str, int], Awaitable[list[Passage]]]
     """Passages of the work tree for a query, best first (query, how many)."""
+    redact: Callable[[str], str] = str
+    """Takes known secrets out of what a tool keeps beside its result."""

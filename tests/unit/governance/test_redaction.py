@@ -45,6 +45,12 @@ def test_the_formats_of_vendors_go(secret: str) -> None:
     assert REDACTOR.text(f"it is {secret} here") == f"it is [redacted:{kind}]{lines} here"
 
 
+def test_a_private_key_goes_from_a_listing_with_line_numbers_too() -> None:
+    key = f"-----BEGIN PRIVATE KEY-----\n{PEM}\n-----END PRIVATE KEY-----"
+    listing = "\n".join(f"{n}| {line}" for n, line in enumerate(key.split("\n"), 1))
+    assert REDACTOR.text(listing) == "1| [redacted:private-key]" + "\n" * key.count("\n")
+
+
 @pytest.mark.parametrize(
     "text",
     [
