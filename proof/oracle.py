@@ -19,7 +19,9 @@ the last two lives of a home itself.
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
@@ -248,7 +250,17 @@ def judge(
 def reading(path: Path) -> Generator[sqlite3.Connection]:
     """The log of a dead daemon, to read: its write-ahead log stays as the daemon left it."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        yield connection
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            # It died while it made the file: a journal has to be played back, in a copy.
+            with tempfile.TemporaryDirectory(prefix="prove-") as folder:
+                for one in path.parent.glob(f"{path.name}*"):
+                    shutil.copy(one, folder)
+                with closing(sqlite3.connect(Path(folder, path.name))) as copy:
+                    yield copy
+        else:
+            yield connection
 
 
 def damage(path: Path) -> list[str]:
