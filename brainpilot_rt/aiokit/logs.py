@@ -9,6 +9,7 @@ written; the rest are counted, and said with the next one.
 import errno
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from typing import Final
@@ -107,3 +108,6 @@ def occupy_standard_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - the standard three
         pass
     os.close(fd)
+    # Python has none of these where the descriptor was closed when it started.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - as above

@@ -27,6 +27,8 @@ from brainpilot_rt.daemon.listener import PortTaken
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.supervision.whereabouts import Ready
 
+_log = logging.getLogger(__name__)
+
 _UNSAFE: Final[Mapping[UnsafeReason, str]] = {
     "symlink": "is a symbolic link; name the folder itself",
     "not_directory": "is not a folder",
@@ -98,7 +100,9 @@ def serve_command(
 
 def _greet(screen: Screen, ready: Ready) -> None:
     """Say where the daemon is. Its secret address is for a person's eyes, not for a log file."""
-    screen.say(f"listening on {ready.url} (data in {ready.data_dir})")
-    if screen.err.isatty():
+    if not screen.err.isatty():
+        _log.info("listening on %s (data in %s)", ready.url, ready.data_dir)
+    else:
+        screen.say(f"listening on {ready.url} (data in {ready.data_dir})")
         with open(ready.token_file, encoding="ascii") as file:  # noqa: PTH123 - a path as text
             screen.say(f"open {ready.url}/c/{file.read().strip()}/")

@@ -11,6 +11,7 @@ else hold a stream that nobody can end politely.
 import asyncio
 import importlib
 import importlib.util
+import resource
 from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
@@ -30,6 +31,8 @@ the connection, and the answer with it."""
 IDLE_BYTES_MAX: Final = 256 * 1024
 """Bytes that may come without completing a head or adding to a body."""
 CONNECTIONS_MAX: Final = 1024
+DESCRIPTORS_KEPT: Final = 64
+"""Of those the process may open: for the log, the mail, tools, models and the stop (A14)."""
 
 _VERSIONS: Final = ("1.0", "1.1")
 _ANSWER: Final = b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -49,7 +52,7 @@ class Bounded(Http):
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self.app_state = {**self.app_state, "abort": self.transport.abort}
-        if len(self.connections) > CONNECTIONS_MAX:
+        if len(self.connections) > _connections_max():
             self.transport.abort()
         else:
             self._wait(HEAD_S)
@@ -131,6 +134,11 @@ class Strict(Bounded):
     def on_body(self, body: bytes) -> None:
         self._idle_bytes = 0
         super().on_body(body)
+
+
+def _connections_max() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(CONNECTIONS_MAX, max(soft - DESCRIPTORS_KEPT, 4))
 
 
 def protocol() -> type[asyncio.Protocol]:

@@ -9,9 +9,12 @@ import gc
 import importlib.util
 import logging
 import os
+import resource
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.aiokit.files import ensure_private_dir
@@ -19,6 +22,7 @@ from brainpilot_rt.aiokit.lock import InstanceLock
 from brainpilot_rt.aiokit.sources import SystemClock
 from brainpilot_rt.daemon.build import STOP_S, Daemon, built
 from brainpilot_rt.daemon.listener import HttpServer, bound, uvicorn_config
+from brainpilot_rt.daemon.privacy import keep_memory_private
 from brainpilot_rt.daemon.signals import StopSignals
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import RuntimeFault
@@ -26,7 +30,12 @@ from brainpilot_rt.domain.ids import DAEMON_STREAM
 from brainpilot_rt.server.app import build_app
 from brainpilot_rt.server.config import ServerConfig, hosts_of
 from brainpilot_rt.settings import Settings
+from brainpilot_rt.supervision.tokens import ClientTokens
 from brainpilot_rt.supervision.whereabouts import Ready, leave, take_back, whereabouts
+
+DESCRIPTORS: Final = 65_536
+THREADS_S: Final = 3.0
+"""How long threads may go on when everything else is closed."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +46,15 @@ def run(settings: Settings, *, on_ready: Callable[[Ready], None]) -> int:
     The signals of the process are the daemon's from here to the end of the process.
     """
     signals = StopSignals()
+    _use_all_descriptors()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(serve(settings, signals, on_ready=on_ready))
+            code = runner.run(serve(settings, signals, on_ready=on_ready))
+            # The interpreter joins its threads, and one may hang on a dead disk for ever.
+            last = threading.Timer(THREADS_S, os._exit, (code,))
+            last.daemon = True
+            last.start()
+            return code
     except asyncio.CancelledError:
         if not signals.asked:
             raise
@@ -62,6 +77,8 @@ async def serve(
         signals.follow(loop, starting.cancel)
     await asyncio.sleep(0)  # where a stop that was asked for before there was a loop is heard
     os.umask(0o077)
+    if not settings.debuggable:
+        keep_memory_private()
     failpoints.configure(settings.failpoints)
     for folder in (settings.data_dir, settings.mailbox_dir):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +118,7 @@ async def _work(daemon: Daemon, listener: socket.socket, on_ready: Callable[[Rea
         http=settings.http,
         hosts=hosts_of(port, settings.http.allowed_hosts),
         token=daemon.token.read,
+        clients=ClientTokens(settings.data_dir).read,
         clock=SystemClock(),
         redact=daemon.secrets.text,
         mem_limit_bytes=settings.mem_limit_mb * 2**20 if settings.mem_limit_mb else None,
@@ -139,6 +157,14 @@ async def _wind_up(daemon: Daemon) -> None:
             failpoints.hit("stop.recorded.after")
     except (RuntimeFault, TimeoutError) as trouble:
         _log.warning("the stop is not complete, the next start will repair: %s", trouble)
+
+
+def _use_all_descriptors() -> None:
+    """Raise the soft limit, made for programs of another time, towards the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -7,15 +7,19 @@ function. The JSON Schema a model sees is made from the arguments model, without
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.tools import Effect, ToolSpec
 from brainpilot_rt.tools.context import ToolContext
+
+_THREADS: Final = ThreadPoolExecutor(max_workers=16, thread_name_prefix="tool")
+"""Of every blocking tool; one pool per process, as the disks behind it are."""
 
 
 class Arguments(BaseModel):
@@ -72,11 +76,13 @@ def on_thread(run: Callable[[ToolContext, A], ToolOutput]) -> ToolRun[A]:
     """Make a blocking function a tool's `run`.
 
     A thread cannot be stopped: a cancelled call ends when the function has, so that nothing of it
-    happens after its result.
+    happens after its result. The threads are the tools' own: whoever hangs on a dead disk keeps
+    neither mail nor the end of a process waiting (E10).
     """
 
     async def threaded(context: ToolContext, wanted: A) -> ToolOutput:
-        return await finish_shielded(asyncio.to_thread(run, context, wanted))
+        loop = asyncio.get_running_loop()
+        return await finish_shielded(loop.run_in_executor(_THREADS, run, context, wanted))
 
     return threaded
 

@@ -15,6 +15,7 @@ attempts what it must not do.
 """
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,10 +31,11 @@ _SYSTEM: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc"
 _HOME: Final = "/home/agent"
 _PROCESSES_MAX: Final = 1024
 _FILE_BLOCKS_MAX: Final = 10 * 1024 * 1024  # of 1,024 bytes
-_LIMITED: Final = (
-    f"ulimit -c 0; ulimit -u {_PROCESSES_MAX} 2>/dev/null; "
-    f'ulimit -f {_FILE_BLOCKS_MAX} 2>/dev/null; exec bash -c "$1"'
-)
+_FILES_OPEN_MAX: Final = 4096
+_MEMORY_SHARE: Final = 2
+"""One process may write to this part of the machine's memory: 1/2."""
+_FIRST_TO_DIE: Final = 700
+"""Of 1,000, when memory runs out: a command before the daemon that runs it."""
 _PROBE_S: Final = 20.0
 _ENFORCED: Final = "enforced"
 # Each line that succeeds although it must not ends the probe before the last word is said.
@@ -74,8 +76,23 @@ class Sandbox:
             *_roots(workspace),
             *_covers(workspace, shown),
             *(("--tmpfs", "/workspace/.git/hooks") if has_git else ()),
-            *("--chdir", "/workspace", "--", "bash", "-c", _LIMITED, "bash", command),
+            *("--chdir", "/workspace", "--", *limited(command, processes=True)),
         ]
+
+
+def limited(command: str, *, processes: bool) -> list[str]:
+    """The command line of a command that cannot take the machine with it; in a sandbox or not.
+
+    No limit of time, and none of address space: many runtimes reserve far more than they use.
+    `processes`: their number too. It is counted per user, or per sandbox where there is one, so
+    outside of one the user's own programs would use it up; and it does not bind root.
+    """
+    memory_kib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024 // _MEMORY_SHARE
+    limits = {"c": 0, "f": _FILE_BLOCKS_MAX, "n": _FILES_OPEN_MAX, "d": memory_kib}
+    limits |= {"u": _PROCESSES_MAX} if processes else {}
+    words = [f"ulimit -{name} {most} 2>/dev/null" for name, most in limits.items()]
+    words += [f"echo {_FIRST_TO_DIE} 2>/dev/null >/proc/self/oom_score_adj", 'exec bash -c "$1"']
+    return ["bash", "-c", "; ".join(words), "bash", command]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import asyncio
 import tempfile
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field
@@ -26,7 +26,7 @@ from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
-from brainpilot_rt.tools.sandbox import NotEnforceable, Sandbox
+from brainpilot_rt.tools.sandbox import NotEnforceable, Sandbox, limited
 
 ShellMode: TypeAlias = Literal["sandbox", "ask", "unsandboxed", "off"]
 
@@ -96,7 +96,10 @@ async def _bash(policy: ShellPolicy, context: ToolContext, wanted: Bash) -> Tool
     # Without a name from its first moment: nothing is left of it after a crash.
     with tempfile.TemporaryFile() as spill:
         finished = await process.run(command, limits, spill.fileno())
-        kept_at = await _keep(context, spill) if finished.output.omitted_bytes else None
+        kept_at = None
+        if finished.output.omitted_bytes:
+            kept_at, ends = await _keep(context, spill, finished.output)
+            finished = replace(finished, output=ends)
     return ToolOutput(
         _report(finished, wanted.timeout_s, kept_at), finished.exit_code != 0, kept_at
     )
@@ -112,7 +115,7 @@ def _command(policy: ShellPolicy, context: ToolContext, wanted: Bash) -> process
             has_git=_has_git(context),
         )
     else:
-        argv = ["bash", "-c", wanted.command]
+        argv = limited(wanted.command, processes=False)
     return process.Command(
         argv=argv,
         cwd=context.workspace.root,
@@ -129,16 +132,29 @@ def _has_git(context: ToolContext) -> bool:
         return False
 
 
-async def _keep(context: ToolContext, spill: IO[bytes]) -> str | None:
-    def keep() -> str:
+async def _keep(
+    context: ToolContext, spill: IO[bytes], output: process.Output
+) -> tuple[str | None, process.Output]:
+    """Where the whole output is kept, without secrets, and its ends taken from that.
+
+    Where a secret was cut in two by leaving out the middle, neither part would be recognised.
+    """
+
+    def keep() -> tuple[str | None, process.Output]:
         spill.seek(0)
         stamp = context.clock.now().strftime("%Y%m%dT%H%M%S%f")[:-3]
-        return context.workspace.spill("bash", stamp, spill.read())
+        text = context.redact(spill.read().decode("utf-8", "surrogateescape"))
+        data = text.encode("utf-8", "surrogateescape")
+        ends = output
+        if output.spilled_bytes == output.total_bytes:
+            tail = data[max(_ENDS_BYTES, len(data) - _ENDS_BYTES) :]
+            ends = replace(output, head=data[:_ENDS_BYTES], tail=tail)
+        try:
+            return context.workspace.spill("bash", stamp, data), ends
+        except RuntimeFault:
+            return None, ends
 
-    try:
-        return await asyncio.to_thread(keep)
-    except RuntimeFault:
-        return None
+    return await asyncio.to_thread(keep)
 
 
 def _report(finished: process.Finished, timeout_s: float | None, kept_at: str | None) -> str:
