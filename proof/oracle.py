@@ -217,7 +217,7 @@ def judge(
     """All ten lines, of a home whose daemon is dead: what is wrong with it."""
     oracle = oracle or Oracle(home, books)
     wrong = oracle.after_death()
-    life = nursery.start(home)
+    life = nursery.start(home, BP_DEBUGGABLE="1")
     states, opened = {}, []
     try:
         client = Client(life, books, random.Random(0))
@@ -302,7 +302,7 @@ def _restarted(
     home: DaemonHome, books: Books, nursery: Nursery, states: dict[str, Any], opened: list[str]
 ) -> list[str]:
     """A restart: the same states from the log alone, no more and no fewer open files."""
-    life = nursery.start(home)
+    life = nursery.start(home, BP_DEBUGGABLE="1")
     try:
         client = Client(life, books, random.Random(0))
         again = _states(client, books)
