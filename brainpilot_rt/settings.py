@@ -7,15 +7,16 @@ An unknown key in the file is a warning with "did you mean" (kept in `Settings.w
 A constructor takes its group, never the whole tree. The unit stands in the name of every number.
 """
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Self, cast
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from brainpilot_rt.domain.errors import RuntimeFault
 
@@ -36,7 +37,9 @@ class HttpSettings(Group):
     """The listener."""
 
     host: str = "127.0.0.1"
-    """Address to bind. Anything but loopback must be asked for."""
+    """Address to bind. Anything but loopback takes `allow_remote` too."""
+    allow_remote: bool = False
+    """`BP_ALLOW_REMOTE=1`: other machines may reach the port, in clear text (for containers)."""
     port: int = Field(default=8081, ge=0, le=65535)
     """0: any free port."""
     allowed_hosts: tuple[str, ...] = ()
@@ -54,6 +57,22 @@ class HttpSettings(Group):
     """Seconds between comment heartbeats on every stream."""
     state_heartbeat_s: float = Field(default=10.0, gt=0)
     """Seconds of silence after which a parsable heartbeat event is sent."""
+
+    @model_validator(mode="after")
+    def _stays_here(self) -> Self:
+        if not self.allow_remote and not _is_loopback(self.host):
+            raise ValueError(
+                f"{self.host!r} is reached by other machines; BP_ALLOW_REMOTE=1 (allow_remote in "
+                "[http]) if that is wanted"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class SessionLimits(Group):
@@ -156,6 +175,8 @@ class Settings(Group):
     """`BP_CHECKPOINT_PAGES`: pages of the write-ahead log (about) that start a checkpoint."""
     failpoints: str = ""
     """`FAILPOINTS`: named places where a test kills, fails or delays the daemon."""
+    debuggable: bool = False
+    """`BP_DEBUGGABLE=1`: let debuggers and profilers of the same user look into the daemon."""
     http: HttpSettings = HttpSettings()
     """The listener."""
     sessions: SessionLimits = SessionLimits()
@@ -176,6 +197,7 @@ _ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "BP_RUNTIME_PORT": ("http", "port"),
     "PORT": ("http", "port"),
     "BP_HOST": ("http", "host"),
+    "BP_ALLOW_REMOTE": ("http", "allow_remote"),
     "BP_UPLOAD_MAX_BYTES": ("http", "upload_bytes_max"),
     "BP_MAX_CONCURRENT_AGENTS": ("sessions", "runs_concurrent_max"),
     "BP_MAX_TOOL_RESULT_TOKENS": ("agents", "tool_result_tokens_max"),
@@ -185,6 +207,7 @@ _ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "BP_MOCK": ("models", "mock"),
     "BP_CHECKPOINT_PAGES": ("", "checkpoint_pages"),
     "FAILPOINTS": ("", "failpoints"),
+    "BP_DEBUGGABLE": ("", "debuggable"),
     "OPENAI_API_KEY": ("models", "openai_api_key"),
     "OPENAI_BASE_URL": ("models", "openai_base_url"),
     "OPENAI_MODEL": ("models", "openai_model"),

@@ -1,12 +1,22 @@
-"""Which role may use which tool. The same table decides what is offered and what is refused.
+"""Which role may use which tool, and which client may ask for what.
+
+The same table of tools decides what is offered and what is refused.
 
 The rows are BrainPilot's (team tools and file tools per role), with one addition: everybody but the
 trace agent may `search` the work tree. Only the principal makes and ends agents. A role without a
 row is an expert that reads.
+
+A client's token has a scope, and the daemon alone knows which: `read` sees, `write` also changes
+files and titles and stops things, `execute` also makes agents act: that is to run code as the user.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal, TypeAlias
+
+Scope: TypeAlias = Literal["read", "write", "execute"]
+
+SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "execute")
+"""Each holds all before it."""
 
 _REPORTING: Final = frozenset({"send_message", "record_trace", "skill_search", "search"})
 _READING: Final = frozenset({"read", "grep", "find"})
@@ -30,6 +40,11 @@ _BY_ROLE: Final[Mapping[str, frozenset[str]]] = {
     ),
 }
 _EXPERT: Final = _REPORTING | _READING
+
+
+def covers(held: Scope, needed: Scope) -> bool:
+    """Whether a token with one scope may do what needs another."""
+    return SCOPES.index(held) >= SCOPES.index(needed)
 
 
 def allowed_tools(role: str) -> frozenset[str]:

@@ -104,14 +104,22 @@ def _session_rows(to: SessionRoutes) -> list[Row]:
         Row("GET", "/sessions", to.index, "All sessions", _DONE),
         Row("POST", "/sessions", to.create, "Create a session", _CREATED, body=new),
         Row("GET", one, to.show, "One session", _FOUND),
-        Row("PUT", one, to.update, "Rename, set the thinking level", _CHANGED, body=changed),
+        Row(
+            "PUT",
+            one,
+            to.update,
+            "Rename, set the thinking level",
+            _CHANGED,
+            body=changed,
+            write=True,
+        ),
         Row("DELETE", one, to.delete, "Delete with all its data", _FOUND),
         Row("GET", f"{one}/state", to.state, "What is going on", _FOUND),
         Row("GET", f"{one}/agents", to.agents, "The team", _DONE),
         Row("GET", f"{one}/letters", to.letters, "Letters and their receipts", _FOUND),
         Row("GET", f"{one}/trace", to.trace, "The graph of trace", _FOUND),
         Row("GET", f"{one}/stats", to.stats, "Tokens, tools and runs", _FOUND),
-        Row("POST", f"{one}/evict", to.evict, "Stop, and drop from memory", _FOUND),
+        Row("POST", f"{one}/evict", to.evict, "Stop, and drop from memory", _FOUND, write=True),
     ]
 
 
@@ -120,13 +128,22 @@ def _talk_rows(to: ConversationRoutes) -> list[Row]:
     said, stop = (MessageBody, AnswerBody), (InterruptBody,)
     return [
         Row("POST", f"{one}/messages", to.post, "Say or answer something", _POSTED, body=said),
-        Row("POST", f"{one}/interrupt", to.interrupt, "Stop an agent or all", _DONE, body=stop),
+        Row(
+            "POST",
+            f"{one}/interrupt",
+            to.interrupt,
+            "Stop an agent or all",
+            _DONE,
+            body=stop,
+            write=True,
+        ),
         Row(
             "POST",
             f"{one}/tools/{{call}}/interrupt",
             to.interrupt_tool,
             "Stop one tool call",
             _FOUND,
+            write=True,
         ),
     ]
 
@@ -144,8 +161,9 @@ def _file_rows(to: FileRoutes) -> list[Row]:
             body=(UploadBody,),
             query=_PATH,
             upload=True,
+            write=True,
         ),
-        Row("DELETE", files, to.delete, "Delete a file or folder", _FILE, query=_PATH),
+        Row("DELETE", files, to.delete, "Delete a file or folder", _FILE, query=_PATH, write=True),
         Row("GET", f"{files}/content", to.content, "A text file", _FILE, query=_PATH),
         Row("GET", f"{files}/raw", to.raw, "The bytes, or a range", _RANGE, query=_PATH),
     ]
@@ -192,6 +210,8 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         bytes_max=shared.upload_bytes_max,
         open_paths=_pattern(row for row in rows if row.open),
         stream_paths=_pattern(row for row in rows if row.stream),
+        clients=config.clients,
+        monotonic=config.clock.monotonic,
     )
     app = Starlette(
         routes=[Route(path, Resource(group, shared)) for path, group in _by_path(rows).items()],

@@ -1,10 +1,11 @@
 """What the server is told when it is built."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from brainpilot_rt.aiokit.sources import Clock
+from brainpilot_rt.governance.access import Scope
 from brainpilot_rt.settings import HttpSettings
 
 _HTTP_PORT: Final = 80
@@ -20,6 +21,8 @@ class ServerConfig:
     token: Callable[[], str]
     """The token as it is now: it may be rotated while the daemon runs."""
     clock: Clock
+    clients: Callable[[], Mapping[str, Scope]] = dict
+    """SHA-256 (hex) of each further token as it is now -> what it may do."""
     mem_limit_bytes: int | None = None
     redact: Callable[[str], str] = str
     """Takes known secrets out of what an error says."""

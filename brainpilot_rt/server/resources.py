@@ -15,7 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from brainpilot_rt.domain.errors import RuntimeFault
+from brainpilot_rt.domain.errors import Forbidden, RuntimeFault
+from brainpilot_rt.governance.access import Scope as Held
+from brainpilot_rt.governance.access import covers
 from brainpilot_rt.server.bodies import read_body
 from brainpilot_rt.server.idempotency import Idempotency
 from brainpilot_rt.server.problems import answer_to, answer_to_a_bug, problem
@@ -44,6 +46,13 @@ class Row:
     """A success is something the user did, and moves the idle epoch."""
     upload: bool = False
     """The body may be as large as an upload."""
+    write: bool = False
+    """A change that makes no agent act."""
+
+    @property
+    def needs(self) -> Held:
+        """What a token must be good for: unless said otherwise, a change needs everything."""
+        return "read" if self.method == "GET" else "write" if self.write else "execute"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,9 @@ class Resource:
         await response(scope, receive, send)
 
     async def _respond(self, row: Row, request: Request) -> Response:
+        held: Held = request.scope["brainpilot_rt.scope"]
+        if not row.open and not covers(held, row.needs):
+            raise Forbidden(f"this token may {held}; this needs {row.needs}", code="scope")
         if row.method not in _MUTATING:
             return await row.handler(request)
         shared = self._shared

@@ -1,6 +1,6 @@
 """Who may ask: the checks before any route, in one order, as pure decisions.
 
-    sizes -> Host -> Origin and Sec-Fetch-Site -> token
+    sizes -> Host -> Origin and Sec-Fetch-Site -> token -> scope (by the route)
 
 Host and Origin are checked on open routes too: they are what keeps a web page in the user's
 browser away from a daemon on loopback (rebinding, cross-site requests). There are no CORS headers,
@@ -9,12 +9,14 @@ ever. The token comes as `Authorization: Bearer`, as `x-api-key` under `/v1`, in
 browser's EventSource can send no header. In any other query a token is refused, so that it does
 not end up in a history or a log.
 
-An answer to a stranger is the same for every path, existing or not.
+An answer to a stranger is the same for every path, existing or not. Failed attempts are rationed;
+the right token is always let in, so that nobody can lock the owner out.
 """
 
+import hashlib
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -22,11 +24,16 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from brainpilot_rt.governance.access import SCOPES
+from brainpilot_rt.governance.access import Scope as Held
 from brainpilot_rt.server.problems import problem
 
 TARGET_BYTES_MAX: Final = 8 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
 HEADERS_MAX: Final = 100
+FAILURES_MAX: Final = 500
+"""Failed attempts at once; then so many a second as below."""
+FAILURES_PER_S: Final = 10.0
 _CAPABILITY: Final = "/c/"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ENCODED_SEPARATOR: Final = re.compile(rb"%2f|%5c|%00", re.IGNORECASE)
@@ -59,6 +66,9 @@ class Rules:
     """Paths that may be read without a token."""
     stream_paths: re.Pattern[str]
     """Paths of streams, which may carry the token in their query."""
+    clients: Callable[[], Mapping[str, Held]]
+    """SHA-256 (hex) of further tokens -> what they are good for."""
+    monotonic: Callable[[], float]
 
     def is_open(self, method: str, path: str) -> bool:
         """Whether this may be done without a token."""
@@ -106,8 +116,8 @@ def check_origin(headers: HeaderList, hosts: frozenset[str]) -> Refusal | None:
 
 def check_token(
     path: str, headers: HeaderList, query: bytes, in_path: str | None, rules: Rules
-) -> bool:
-    """Whether the request carries the token in a place where it may be."""
+) -> Held | None:
+    """What the token of the request is good for; None without a good one where one may be."""
     offered: list[bytes] = [] if in_path is None else [in_path.encode()]
     for value in _values(headers, b"authorization"):
         scheme, _, credentials = value.partition(b" ")
@@ -119,12 +129,19 @@ def check_token(
     # BrainPilot's backend that is a token of its own, and none of our business.
     if in_path is None and rules.is_stream(path):
         offered += [token.encode() for token in tokens_in(query)]
-    if not offered:
-        return False
-    expected = rules.token().encode()
+    expected, clients = rules.token().encode(), rules.clients()
     # All comparisons are made, and each takes the same time whatever it compares.
-    matches = [hmac.compare_digest(one, expected) for one in offered]
-    return bool(expected) and all(matches)
+    held = [_scope_of(one, expected, clients) for one in offered]
+    good = [one for one in held if one is not None]
+    if not good or len(good) < len(held):
+        return None
+    return SCOPES[min(map(SCOPES.index, good))]
+
+
+def _scope_of(offered: bytes, expected: bytes, clients: Mapping[str, Held]) -> Held | None:
+    if hmac.compare_digest(offered, expected):
+        return "execute" if expected else None
+    return clients.get(hashlib.sha256(offered).hexdigest()) if clients else None
 
 
 def tokens_in(query: bytes) -> list[str]:
@@ -156,7 +173,7 @@ def split_capability(path: str) -> tuple[str | None, str]:
     return token, f"/{rest}"
 
 
-def judge(scope: Scope, rules: Rules) -> Refusal | None:
+def judge(scope: Scope, rules: Rules) -> Refusal | Held:
     """All checks, in order, on a scope whose capability has been split off its path."""
     headers: HeaderList = scope["headers"]
     query: bytes = scope["query_string"]
@@ -170,14 +187,15 @@ def judge(scope: Scope, rules: Rules) -> Refusal | None:
     if refusal is not None:
         return refusal
     is_open = in_path is None and rules.is_open(scope["method"], path)
-    if not is_open and not check_token(path, headers, query, in_path, rules):
+    held: Held | None = "read" if is_open else check_token(path, headers, query, in_path, rules)
+    if held is None:
         return Refusal(401, "unauthorized", "a token is needed", "token")
     if query and not rules.is_stream(path) and tokens_in(query):
         message = "a token is accepted in the query of a stream only"
         return Refusal(400, "token_in_query", message, "token_in_query")
     if not is_clean(scope.get("raw_path") or path.encode()):
         return Refusal(400, "bad_path", "the path holds an encoded slash, or is not UTF-8", "path")
-    return None
+    return held
 
 
 def _is_ours(origin: str, hosts: frozenset[str]) -> bool:
@@ -189,6 +207,25 @@ def _values(headers: HeaderList, name: bytes) -> list[bytes]:
     return [value for key, value in headers if key == name]
 
 
+class Ration:
+    """So many at once, and so many a second after that."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._left = float(FAILURES_MAX)
+        self._at = monotonic()
+
+    def take(self) -> bool:
+        """Whether there is one more."""
+        now = self._monotonic()
+        self._left = min(FAILURES_MAX, self._left + (now - self._at) * FAILURES_PER_S)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 class Guard:
     """ASGI middleware: lets a request through, or answers it."""
 
@@ -196,6 +233,7 @@ class Guard:
         self._app = app
         self._rules = rules
         self._on_refusal = on_refusal
+        self._failures = Ration(rules.monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge, then pass on with the headers every answer carries."""
@@ -208,12 +246,17 @@ class Guard:
         headers = Headers(scope=inner)
         dressed = self._dress(send, headers, private=token is not None)
         refusal = judge(inner, self._rules)
-        if refusal is None:
+        if not isinstance(refusal, Refusal):
+            inner["brainpilot_rt.scope"] = refusal
             await self._app(inner, receive, dressed)
             return
         self._on_refusal(refusal.reason)
-        extra = {"www-authenticate": "Bearer"} if refusal.status == 401 else None  # noqa: PLR2004
-        shown = path if refusal.status != 401 else "/"  # noqa: PLR2004 - the same for every path
+        extra, shown = None, path
+        if refusal.reason == "token":
+            extra, shown = {"www-authenticate": "Bearer"}, "/"  # the same for every path
+            if not self._failures.take():
+                refusal = Refusal(429, "too_many_attempts", "too many attempts", "token")
+                extra = {"retry-after": "1"}
         answer = problem(shown, headers, refusal.status, refusal.code, refusal.message, extra=extra)
         await answer(inner, receive, dressed)
 

@@ -1,5 +1,6 @@
 """Nobody gets in: every route of the table against every kind of caller."""
 
+import hashlib
 import re
 from typing import Any
 
@@ -8,9 +9,16 @@ import pytest
 from starlette.applications import Starlette
 from typing_extensions import override
 
+from brainpilot_rt.governance.access import Scope, covers
 from brainpilot_rt.server.config import hosts_of
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.server.security import check_host, is_clean, split_capability, tokens_in
+from brainpilot_rt.server.security import (
+    FAILURES_MAX,
+    check_host,
+    is_clean,
+    split_capability,
+    tokens_in,
+)
 from tests.unit.server.world import PORT, SESSION, TOKEN, Script, Server, serving
 
 OPEN = {"/", "/web/app.js", "/health", "/healthz", "/readyz", "/metrics", "/version"} | {
@@ -63,6 +71,7 @@ class Kept(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
+@pytest.mark.fault("S6", "S31")
 async def test_every_route_without_a_token_answers_the_same_nothing():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -90,6 +99,7 @@ async def test_every_route_without_a_token_answers_the_same_nothing():
         {"cookie": f"token={TOKEN}"},
     ],
 )
+@pytest.mark.fault("S6")
 async def test_a_token_that_is_wrong_or_in_the_wrong_place_is_none(headers: dict[str, str]):
     async with serving() as server:
         await Script(server.backend).begin()
@@ -118,6 +128,7 @@ HOSTILE_HOSTS = [
 
 
 @pytest.mark.parametrize("host", HOSTILE_HOSTS)
+@pytest.mark.fault("S2")
 async def test_a_foreign_host_is_served_nothing_not_even_open_routes(host: str):
     async with serving() as server:
         for method, path in requests(server.app):
@@ -132,6 +143,7 @@ def test_our_own_hosts_are_served(host: str):
     assert check_host([(b"host", host.encode())], HOSTS) is None
 
 
+@pytest.mark.fault("S2")
 def test_two_hosts_or_none_are_refused():
     one = (b"host", f"127.0.0.1:{PORT}".encode())
     assert check_host([one, one], HOSTS) is not None
@@ -152,6 +164,7 @@ def test_two_hosts_or_none_are_refused():
         {"origin": f"http://127.0.0.1:{PORT}", "sec-fetch-site": "cross-site"},
     ],
 )
+@pytest.mark.fault("S3", "S4")
 async def test_a_foreign_page_may_not_ask_whatever_it_holds(headers: dict[str, str]):
     async with serving() as server:
         await Script(server.backend).begin()
@@ -173,6 +186,7 @@ async def test_our_own_page_may_ask():
         assert (await ask(server, "GET", "/sessions", headers)).status_code == 200
 
 
+@pytest.mark.fault("S5")
 async def test_no_answer_ever_speaks_of_cors():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -192,6 +206,7 @@ async def test_no_answer_ever_speaks_of_cors():
             assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.fault("S7")
 async def test_the_capability_path_opens_every_route_and_leaves_no_trace():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -206,6 +221,7 @@ async def test_the_capability_path_opens_every_route_and_leaves_no_trace():
                 assert TOKEN not in answer.text
 
 
+@pytest.mark.fault("S6", "S7")
 async def test_a_token_in_the_query_opens_streams_and_nothing_else():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -223,6 +239,7 @@ async def test_a_token_in_the_query_opens_streams_and_nothing_else():
             assert (with_header.status_code == 400) is not row.stream
 
 
+@pytest.mark.fault("S7")
 async def test_behind_a_capability_path_the_token_of_the_query_is_the_proxys():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -233,6 +250,7 @@ async def test_behind_a_capability_path_the_token_of_the_query_is_the_proxys():
         assert (await ask(server, "GET", right, {})).status_code == 401
 
 
+@pytest.mark.fault("S6")
 async def test_the_token_is_the_one_of_the_moment():
     secret = ["first"]
     async with serving(token=lambda: secret[0]) as server:
@@ -263,6 +281,7 @@ async def test_the_token_is_the_one_of_the_moment():
         "/sessions/%E2%80%AE/history",
     ],
 )
+@pytest.mark.fault("S11")
 async def test_an_id_that_is_a_path_or_garbage_is_refused_in_json(path: str):
     async with serving() as server:
         answer = await server.client.get(path)
@@ -270,6 +289,85 @@ async def test_an_id_that_is_a_path_or_garbage_is_refused_in_json(path: str):
         assert answer.json()["code"] in {"bad_path", "bad_request", "no_such_route", "not_found"}
 
 
+READ, WRITE, EXECUTE = "a-reader", "a-writer", "a-doer"
+SCOPE_OF: dict[str, Scope] = {READ: "read", WRITE: "write", EXECUTE: "execute"}
+CLIENTS = {hashlib.sha256(token.encode()).hexdigest(): held for token, held in SCOPE_OF.items()}
+
+
+@pytest.mark.fault("S9", "S33")
+@pytest.mark.parametrize("place", ["header", "path"])
+@pytest.mark.parametrize(
+    ("token", "held"), [(READ, "read"), (WRITE, "write"), (EXECUTE, "execute")]
+)
+async def test_a_token_does_what_its_scope_says_whatever_the_client_says(
+    token: str, held: Scope, place: str
+):
+    async with serving(clients=lambda: CLIENTS) as server:
+        await Script(server.backend).begin()
+        for row in rows(server.app):
+            if row.open or (place == "path" and row.stream):
+                continue
+            path = concrete(row.path)
+            headers = {"x-scope": "execute", "authorization": f"Bearer {token}"}
+            if place == "path":
+                path, headers = f"/c/{token}{path}", {"x-scope": "execute"}
+            before = server.backend.log.head_pos
+            answer = await ask(server, row.method, f"{path}?scope=execute", headers)
+            allowed = covers(held, row.needs)
+            assert (answer.status_code == 403) is not allowed, (row.method, row.path)
+            assert allowed or server.backend.log.head_pos == before
+
+
+@pytest.mark.fault("S9")
+async def test_every_change_needs_more_than_reading_and_every_start_of_work_everything():
+    async with serving() as server:
+        table = {(row.method, row.path): row.needs for row in rows(server.app) if not row.open}
+        assert {need for (method, _), need in table.items() if method == "GET"} == {"read"}
+        assert "read" not in {need for (method, _), need in table.items() if method != "GET"}
+        assert {key for key, need in table.items() if need == "execute"} == {
+            ("POST", "/sessions"),
+            ("DELETE", "/sessions/{id}"),
+            ("POST", "/sessions/{id}/messages"),
+            ("PUT", "/runtime/capabilities"),
+            ("POST", "/shutdown"),
+        }
+
+
+@pytest.mark.fault("S9")
+async def test_of_two_tokens_the_weaker_counts_and_a_wrong_one_spoils_both():
+    async with serving(clients=lambda: CLIENTS) as server:
+        both = [("authorization", f"Bearer {READ}"), ("authorization", f"Bearer {EXECUTE}")]
+        host = ("host", f"127.0.0.1:{PORT}")
+        answer = await server.client.post("/sessions", headers=[*both, host])
+        assert answer.status_code in {401, 403}
+
+
+@pytest.mark.fault("S6")
+async def test_a_client_token_taken_back_is_none_from_the_next_request_on():
+    clients = dict(CLIENTS)
+    async with serving(clients=lambda: clients) as server:
+        headers = {"authorization": f"Bearer {READ}"}
+        assert (await ask(server, "GET", "/sessions", headers)).status_code == 200
+        clients.clear()
+        assert (await ask(server, "GET", "/sessions", headers)).status_code == 401
+
+
+@pytest.mark.fault("S6", "S31")
+async def test_failed_attempts_are_rationed_and_the_owner_is_still_let_in():
+    async with serving() as server:
+        wrong, right = {"authorization": "Bearer no"}, {"authorization": f"Bearer {TOKEN}"}
+        for _ in range(FAILURES_MAX):
+            assert (await ask(server, "GET", "/sessions", wrong)).status_code == 401
+        seen = {
+            (answer.status_code, answer.text)
+            for path in ("/sessions", "/nothing", "/c/no/events")
+            for answer in [await ask(server, "GET", path, wrong)]
+        }
+        assert [status for status, _ in seen] == [429]
+        assert (await ask(server, "GET", "/sessions", right)).status_code == 200
+
+
+@pytest.mark.fault("I5", "S26")
 async def test_sizes_are_checked_before_anything_else():
     async with serving(upload_bytes_max=1000, body_bytes_max=1024) as server:
         long = await ask(server, "GET", "/" + "a" * 9000, {})
@@ -281,6 +379,7 @@ async def test_sizes_are_checked_before_anything_else():
         assert codes == [414, 431, 431, 413, 400]
 
 
+@pytest.mark.fault("S30")
 async def test_refusals_are_counted_by_reason():
     async with serving() as server:
         await ask(server, "GET", "/sessions", {})
@@ -326,6 +425,7 @@ async def test_a_capability_address_without_its_last_slash_leads_to_the_page():
         assert (await ask(server, "GET", f"/c/{TOKEN}/", {})).status_code == 200
 
 
+@pytest.mark.fault("S29")
 async def test_the_page_runs_no_script_but_its_own():
     async with serving() as server:
         page = await ask(server, "GET", "/", {})

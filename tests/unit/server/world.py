@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from brainpilot_rt.domain.ids import (
     SessionId,
 )
 from brainpilot_rt.domain.tools import Effect
+from brainpilot_rt.governance.access import Scope
 from brainpilot_rt.server.app import build_app
 from brainpilot_rt.server.config import ServerConfig, hosts_of
 from brainpilot_rt.server.ports import NewSession
@@ -129,6 +130,7 @@ async def serving(
     backend: FakeBackend | None = None,
     folder: Path | None = None,
     token: Callable[[], str] = lambda: TOKEN,
+    clients: Callable[[], Mapping[str, Scope]] = dict,
     **http: Any,
 ) -> AsyncGenerator[Server]:
     """Build, serve, and take everything down."""
@@ -136,7 +138,9 @@ async def serving(
     own = backend is None
     backend = backend or FakeBackend(clock, SequentialIds(), folder or Path("/nonexistent"))
     settings = HttpSettings(**http)
-    config = ServerConfig(http=settings, hosts=hosts_of(PORT), token=token, clock=clock)
+    config = ServerConfig(
+        http=settings, hosts=hosts_of(PORT), token=token, clients=clients, clock=clock
+    )
     app = build_app(backend, config)
     transport = BridgeTransport(app)
     headers = {"authorization": f"Bearer {TOKEN}"}
