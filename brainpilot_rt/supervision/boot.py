@@ -12,7 +12,7 @@ from pathlib import Path
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, RuntimeFault
-from brainpilot_rt.domain.ids import AgentName, SessionId, parse_agent_name
+from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, SessionId, parse_agent_name
 from brainpilot_rt.domain.letters import AgentCard
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.mailbox.postoffice import PostOffice
@@ -70,12 +70,13 @@ async def audit_session(log: EventLog, session: SessionId) -> list[str]:
 def open_mailboxes(office: PostOffice, sessions: list[SessionId]) -> list[SessionId]:
     """Serve the mailboxes of every session, by its directories: foreign mail wakes it. Blocks.
 
+    The principal's always: the daemon may have died before it was made, and others write there.
     Returns the sessions with a file in a `cur/`: a run goes on, or its end left them there.
     """
     unsettled: list[SessionId] = []
     for session in sessions:
         office.open_session(session)
-        for agent in _managed(office.root / session):
+        for agent in sorted({PRINCIPAL, *_managed(office.root / session)}):
             office.open_agent(session, AgentCard(name=agent, kind="managed"))
             with suppress(OSError):
                 if session not in unsettled and any(

@@ -124,8 +124,8 @@ class Bench:
                 judged.wrong += self._again(day)
         except (NotDone, OSError, AssertionError, TimeoutError) as trouble:
             judged.wrong.append(f"{type(trouble).__name__}: {trouble}")
+        self._keep_or_remove(root, case, judged)
         self.tally.add(kind, case, day, judged, killed)
-        self._keep_or_remove(root, judged)
         with self.tally.lock:
             self.tally.hits.update(hits)
         return dict(hits)
@@ -166,17 +166,18 @@ class Bench:
         after = of_users(read_log(day.home.data_dir / "log.db")[0])
         return [] if before == after else ["a further restart changed a session"]
 
-    def _keep_or_remove(self, root: Path, judged: Judged) -> None:
+    def _keep_or_remove(self, root: Path, case: Case, judged: Judged) -> None:
         if judged.wrong:
             kept = Path(tempfile.mkdtemp(prefix="broken-day-"))
             shutil.copytree(root, kept, dirs_exist_ok=True)
-            judged.wrong.append(f"its home is kept as {kept}")
+            for what in judged.wrong:
+                self.task.say(f"{' | '.join(case.lives)}: {what} ({kept})")
         shutil.rmtree(root, ignore_errors=True)
 
 
 def _said(day: Day) -> str:
     log = day.home.root / "daemon.log"
-    return log.read_text(errors="replace")[-1500:] if log.exists() else ""
+    return log.read_text(errors="replace")[-400:] if log.exists() else ""
 
 
 # --- which cases ----------------------------------------------------------------------------

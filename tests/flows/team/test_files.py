@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,4 +182,18 @@ async def test_evicting_and_deleting_right_after_a_message_leaves_the_mail_room_
         await soon(lambda: files(tmp_path, "principal", "done") == [letter_id])
         assert await crew.violations() == []
         assert crew.state().agents[PRINCIPAL].run_id is None
+    await log.close()
+
+
+@pytest.mark.fault("A17")
+async def test_the_mailbox_of_an_idle_session_is_there_after_a_start_whatever_became_of_it(
+    tmp_path: Path,
+):
+    log = await log_at(tmp_path)
+    async with team(log, ScriptedModel().stream, tmp_path, MAIL) as crew:
+        await crew.create()
+        await soon(mailbox(tmp_path, "principal").is_dir)
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "mail" / SESSION)
+    async with team(log, ScriptedModel().stream, tmp_path, MAIL):
+        await soon((mailbox(tmp_path, "principal") / "new").is_dir)
     await log.close()
