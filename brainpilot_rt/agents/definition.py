@@ -51,13 +51,11 @@ class AgentDefinition(Value):
         """True for the forced turn: number `max_turns`, counted from one."""
         return self.max_turns is not None and turn + 1 >= self.max_turns
 
-    def marker(self, turn: int) -> str:
+    def marker(self, turn: int, *, final: bool) -> str:
         """What ends the system prompt of `turn` (counted from 0)."""
-        if self.max_turns is None:
-            return ""
-        return (
-            self.max_turns_message if self.is_final(turn) else f"[Turn {turn + 1}/{self.max_turns}]"
-        )
+        if final:
+            return self.max_turns_message
+        return f"[Turn {turn + 1}/{self.max_turns}]" if self.max_turns else ""
 
 
 def define_agent(  # noqa: PLR0913 - one keyword per field of a definition

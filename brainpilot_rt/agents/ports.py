@@ -135,6 +135,9 @@ class TurnPorts:
     """`assemble(history, marker, final)`: what the model reads. `marker` is the text that ends the
     system prompt (may be empty). `final`: this call may not use tools."""
 
+    spent: Callable[[], bool] = lambda: False
+    """Asked once before each turn: must it be the last, whatever `max_turns` says?"""
+
     new_message_id: Callable[[], MessageId]
     """A fresh id for a text."""
 

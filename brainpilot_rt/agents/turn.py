@@ -3,9 +3,10 @@
     turn:  boundary (letters join) -> model call -> tools in parallel -> next turn
     end:   a reply without calls, nothing new to read, no undelivered task to be reminded of
 
-Counting: turns count from 0 inside a run and go on across a resume. With `max_turns` the last one
-is forced: no tools, the definition's message instead of the marker, and nothing is consulted after
-it. Calls the model makes there anyway are refused, each with its one result.
+Counting: turns count from 0 inside a run and go on across a resume. With `max_turns`, or when the
+host says that a run has spent what it may, the last one is forced: no tools, the definition's
+message instead of the marker, and nothing is consulted after it. Calls the model makes there anyway
+are refused, each with its one result.
 
 What is committed when: texts are announced while they grow; their ends, the reply and whatever
 follows from it go into one commit, made by the port that knows what follows. Of the last reply they
@@ -67,7 +68,7 @@ async def run(
         return RunResult(outcome="completed", answer=work.said[1], turns=turn)
     cut = False
     while True:
-        final = definition.is_final(turn)
+        final = definition.is_final(turn) or ports.spent()
         work.transcript += await ports.boundary(turn, ())
         try:
             reply = await work.ask(turn, final=final)
@@ -232,7 +233,7 @@ class _Work:
 
     def _request(self, turn: int, *, final: bool) -> ModelRequest:
         definition = self.definition
-        prompt = self.ports.assemble(self.transcript, definition.marker(turn), final)
+        prompt = self.ports.assemble(self.transcript, definition.marker(turn, final=final), final)
         wants_thinking = definition.thinking_enabled and self.thinking == "off"
         return ModelRequest(
             session=self.identity.session,

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from brainpilot_rt.domain.ids import AgentName, LetterId, SessionId
 from brainpilot_rt.domain.letters import AgentCard
+from brainpilot_rt.mailbox.inbox import Inbox
 from brainpilot_rt.mailbox.maildir import Mailbox, MailboxGone
 from brainpilot_rt.mailbox.untrusted import FileIdentity
 
@@ -49,6 +50,11 @@ class Address:
     """Whether the directory was seen whole by this process."""
     lost: bool = False
     """Whether it has vanished since, and its owner has not been told yet."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """The mailbox as its reader sees it."""
+        return Inbox(self.box)
 
     @property
     def external(self) -> bool:

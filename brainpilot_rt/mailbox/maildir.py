@@ -14,11 +14,9 @@ syncs, because for its letter there is no other copy. Everything here blocks: ca
 """
 
 import errno
-import json
 import os
-import re
 import secrets
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +43,7 @@ Travelled: TypeAlias = Literal["new", "cur", "done"]
 
 BOXES: Final[tuple[Box, ...]] = ("tmp", "new", "cur", "done", "bad")
 SUFFIX: Final = ".json"
-_TRAVELLED: Final[tuple[Box, ...]] = ("new", "cur", "done")
+TRAVELLED: Final[tuple[Box, ...]] = ("new", "cur", "done")
 BUILDING: Final = ".building-"
 """Start of a name under the root in which a mailbox is built before it is renamed into place."""
 
@@ -55,8 +53,6 @@ _MOVES: Final[dict[Travelled, tuple[str, str]]] = {
     "new": ("mail.release.before", "mail.release.after"),
 }
 """Failpoints of a move into a box."""
-
-_KEPT_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,199}")
 
 
 class MailboxGone(Exception):
@@ -94,7 +90,7 @@ class Mailbox:
 
     def __init__(self, path: Path, limits: LetterLimits) -> None:
         self.path = path
-        self._limits = limits
+        self.limits = limits
 
     # --- the directory ------------------------------------------------------------------------
 
@@ -110,7 +106,7 @@ class Mailbox:
                 if identity_of(session, self.path.name) is None:
                     building = f"{BUILDING}{secrets.token_hex(8)}"
                     top.child(building, create=True).close()
-                    Mailbox(root / building, self._limits).complete(card)
+                    Mailbox(root / building, self.limits).complete(card)
                     try:
                         rename_noreplace(top, building, session, self.path.name)
                     except FileExistsError:
@@ -120,12 +116,12 @@ class Mailbox:
             try:
                 return self.complete(card)
             except MailboxGone:
-                detail = "something else stands where a mailbox belongs"
-                raise NotADirectoryError(errno.ENOTDIR, detail, str(self.path)) from None
+                what = (errno.ENOTDIR, "something else stands here", str(self.path))
+                raise NotADirectoryError(*what) from None
 
     def complete(self, card: AgentCard | None) -> bool:
         """Make the boxes that are missing; True if any was. With a card, write it if need be."""
-        with self._home() as home:
+        with self.opened() as home:
             missing = any(identity_of(home, box) is None for box in BOXES)
             for box in BOXES:
                 home.child(box, create=True).close()
@@ -143,10 +139,10 @@ class Mailbox:
         """
         name = letter_id + SUFFIX
         hit("mail.place.before")
-        with self._home() as home, _box(home, "tmp") as tmp, _box(home, into) as box:
+        with self.opened() as home, open_box(home, "tmp") as tmp, open_box(home, into) as box:
             # The box itself is watched over by the rename.
-            others: list[Box] = [one for one in _TRAVELLED if one != into]
-            there = self._same_letter(home, name, data, others, mend=True)
+            others: list[Box] = [one for one in TRAVELLED if one != into]
+            there = same_letter(home, name, data, self.limits.bytes_max, others, mend=True)
             if there is not None:
                 return there
             try:
@@ -159,7 +155,7 @@ class Mailbox:
                 rename_noreplace(tmp, name, box, name)
             except FileExistsError:
                 remove(tmp, name)
-                if self._same_letter(home, name, data, mend=True) is None:
+                if same_letter(home, name, data, self.limits.bytes_max, mend=True) is None:
                     return self.place(letter_id, data, into, sync=sync)
             if sync:
                 sync_dir(box)
@@ -176,14 +172,14 @@ class Mailbox:
         """
         before, after = _MOVES[to]
         moved: list[LetterId] = []
-        with self._home() as home, _box(home, to) as target:
+        with self.opened() as home, open_box(home, to) as target:
             for letter_id in letter_ids:
                 name = letter_id + SUFFIX
                 at: Box | None = next((box for box in out_of if _holds(home, box, name)), None)
                 if _holds(home, to, name):
                     moved.append(letter_id)
                 elif at is not None:
-                    with _box(home, at) as source, suppress(FileNotFoundError):
+                    with open_box(home, at) as source, suppress(FileNotFoundError):
                         hit(before)
                         rename_noreplace(source, name, target, name)
                         hit(after)
@@ -194,7 +190,7 @@ class Mailbox:
         """Say in which box each letter stands; None: in none."""
         # The order in which letters travel, and `new` again: a letter on its way is never missed.
         order: tuple[Box, ...] = ("new", "cur", "done", "bad", "new")
-        with self._home() as home, _box(home, "new"):
+        with self.opened() as home, open_box(home, "new"):
             return {
                 letter_id: next(
                     (box for box in order if _holds(home, box, letter_id + SUFFIX)), None
@@ -204,114 +200,21 @@ class Mailbox:
 
     def mend(self, letters: Mapping[LetterId, bytes]) -> None:
         """Remove what a power failure left of these letters of ours; whole ones stay."""
-        with self._home() as home:
+        with self.opened() as home:
             for letter_id, data in letters.items():
                 with suppress(LetterConflict, MailboxGone):
-                    self._same_letter(home, letter_id + SUFFIX, data, mend=True)
+                    same_letter(home, letter_id + SUFFIX, data, self.limits.bytes_max, mend=True)
 
     def list_claimed(self) -> list[LetterId]:
         """The letters that stand in `cur/`."""
-        with self._home() as home, _box(home, "cur") as cur:
-            names = classify(list_names(cur)).letters
-        return [LetterId(name.removesuffix(SUFFIX)) for name in sorted(names)]
-
-    # --- files that others wrote --------------------------------------------------------------
-
-    def list_new(self) -> NewNames:
-        """The names in `new/`, classified."""
-        with self._home() as home, _box(home, "new") as new:
-            return classify(list_names(new))
-
-    def identities(self, names: Iterable[str]) -> dict[str, FileIdentity]:
-        """Which file stands in `new/` under each name; names that are gone are left out."""
-        with self._home() as home, _box(home, "new") as new:
-            found = ((name, identity_of(new, name)) for name in names)
-            return {name: identity for name, identity in found if identity is not None}
-
-    def read_new(self, name: str) -> bytes | None:
-        """Read a file in `new/` without trusting it; None when gone, `BadLetter` if unsafe."""
-        with self._home() as home, _box(home, "new") as new:
-            try:
-                return read_untrusted(new, name, self._limits.bytes_max)
-            except FileNotFoundError:
-                return None
-
-    def settled_copy(self, name: str, data: bytes) -> bool:
-        """Whether this letter was claimed or consumed; `LetterConflict` if another of the name."""
-        with self._home() as home:
-            return self._same_letter(home, name, data, ("cur", "done")) is not None
-
-    def drop_copy(self, name: str) -> None:
-        """Remove a file in `new/` whose bytes stand in `cur/` or `done/` as well."""
-        with self._home() as home, _box(home, "new") as new:
-            remove(new, name, missing_ok=True)
-
-    def adopt(self, name: str, letter_id: LetterId) -> None:
-        """Give a legal foreign name in `new/` its letter id.
-
-        For good: under the old name it would be another letter after a power failure.
-        """
-        with self._home() as home, _box(home, "new") as new:
-            hit("mail.adopt.before")
-            rename_noreplace(new, name, new, letter_id + SUFFIX)
-            sync_dir(new)
-            hit("mail.adopt.after")
-
-    def sync_new(self) -> None:
-        """Put the names in `new/` on the disk."""
-        with self._home() as home, _box(home, "new") as new:
-            sync_dir(new)
-
-    def finish_link(self, name: str) -> bool:
-        """Complete a delivery by link that was cut: remove its other name in `tmp/`, if any."""
-        with self._home() as home, _box(home, "new") as new, _box(home, "tmp") as tmp:
-            here, there = identity_of(new, name), identity_of(tmp, name)
-            if here is None or here != there:
-                return False
-            remove(tmp, name, missing_ok=True)
-            return True
-
-    def bury(self, name: str, fault: BadLetter, *, at: str, called: str, spare: str) -> str | None:
-        """Move a file, link or directory from `new/` to `bad/` as it is, the reason beside it.
-
-        `at`: ISO 8601 time. `called`: the name its writer gave it, under which it is kept if that
-        is harmless, else as `spare`. Returns the name in `bad/`, None when the file is gone.
-        """
-        shown = os.fsencode(called).decode("utf-8", "backslashreplace")
-        said = {"file": shown, "reason": fault.reason.value, "detail": fault.detail, "at": at}
-        reason = json.dumps(said).encode() + b"\n"
-        kept = called.removesuffix(SUFFIX) if _KEPT_NAME.fullmatch(called) else spare
-        with self._home() as home, _box(home, "new") as new, _box(home, "bad") as bad:
-            if identity_of(new, name) is None:
-                return None
-            for stem in _variants(kept):
-                target = stem + SUFFIX
-                if identity_of(bad, target) is not None:
-                    continue
-                try:
-                    # Reason first: a refused file never lies there without one, and the new file
-                    # reserves the name.
-                    hit("mail.bad.before")
-                    write_new(bad, target + ".reason.json", reason, sync=False)
-                except FileExistsError:
-                    continue
-                try:
-                    hit("mail.bad.half")
-                    rename_noreplace(new, name, bad, target)
-                    hit("mail.bad.after")
-                except OSError as error:
-                    remove(bad, target + ".reason.json", missing_ok=True)
-                    if isinstance(error, FileNotFoundError):
-                        return None
-                    raise
-                return target
-        return None
+        with self.opened() as home, open_box(home, "cur") as cur:
+            return [LetterId(one.removesuffix(SUFFIX)) for one in classify(list_names(cur)).letters]
 
     # --- tidying ------------------------------------------------------------------------------
 
     def prune_done(self, keep_max: int, batch: int) -> int:
         """Remove up to `batch` of the oldest letters beyond `keep_max`; return how many."""
-        with self._home() as home, _box(home, "done") as done:
+        with self.opened() as home, open_box(home, "done") as done:
             names = [name for name in list_names(done) if name.endswith(SUFFIX)]
             oldest = names[: max(0, min(len(names) - keep_max, batch))]
             for name in oldest:
@@ -321,7 +224,7 @@ class Mailbox:
     def sweep_tmp(self, before_ns: int) -> int:
         """Remove files in `tmp/` last written before this wall-clock time; return how many."""
         swept = 0
-        with self._home() as home, _box(home, "tmp") as tmp:
+        with self.opened() as home, open_box(home, "tmp") as tmp:
             for name in list_names(tmp):
                 found = identity_of(tmp, name)
                 if found is None or found.mtime_ns >= before_ns:
@@ -334,7 +237,8 @@ class Mailbox:
         return swept
 
     @contextmanager
-    def _home(self) -> Generator[DirHandle]:
+    def opened(self) -> Generator[DirHandle]:
+        """The directory; `MailboxGone` when there is none."""
         try:
             home = DirHandle.open(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -342,44 +246,44 @@ class Mailbox:
         with home:
             yield home
 
-    def _same_letter(
-        self,
-        home: DirHandle,
-        name: str,
-        data: bytes,
-        boxes: Sequence[Box] = _TRAVELLED,
-        *,
-        mend: bool = False,
-    ) -> FileIdentity | None:
-        """Which file holds this letter; `mend`: it is ours, and a torn file of it is removed."""
-        for box in boxes:
-            if not _holds(home, box, name):
-                continue
-            with _box(home, box) as where:
-                try:
-                    there = read_untrusted(where, name, max(self._limits.bytes_max, len(data)))
-                except FileNotFoundError:
-                    continue
-                except BadLetter as fault:
-                    raise LetterConflict(f"{name} in {box}/ is no file of ours: {fault}") from None
-                if there != data and mend and data.startswith(there.rstrip(b"\0")):
-                    # Written without fsync before the power failed; the log has the letter.
-                    remove(where, name, missing_ok=True)
-                    continue
-                if there != data:
-                    raise LetterConflict(f"{name} stands in {box}/ with other content")
-                return identity_of(where, name)
-        return None
-
 
 @contextmanager
-def _box(home: DirHandle, box: Box) -> Generator[DirHandle]:
+def open_box(home: DirHandle, box: Box) -> Generator[DirHandle]:
+    """One of the boxes; `MailboxGone` when there is none."""
     try:
         where = home.child(box)
     except (FileNotFoundError, NotADirectoryError):
         raise MailboxGone(str(home.path / box)) from None
     with where:
         yield where
+
+
+def same_letter(
+    home: DirHandle,
+    name: str,
+    data: bytes,
+    bytes_max: int,
+    boxes: Sequence[Box] = TRAVELLED,
+    *,
+    mend: bool = False,
+) -> FileIdentity | None:
+    """Which file holds this letter; `mend`: it is ours, and a torn file of it is removed."""
+    for box in boxes:
+        if not _holds(home, box, name):
+            continue
+        with open_box(home, box) as where:
+            try:
+                there = read_untrusted(where, name, max(bytes_max, len(data)))
+            except FileNotFoundError:
+                continue
+            except BadLetter as fault:
+                raise LetterConflict(f"{name} in {box}/ is no file of ours: {fault}") from None
+            if there == data:
+                return identity_of(where, name)
+            if not mend or not data.startswith(there.rstrip(b"\0")):
+                raise LetterConflict(f"{name} stands in {box}/ with other content")
+            remove(where, name, missing_ok=True)  # not synced when the power failed
+    return None
 
 
 def _holds(home: DirHandle, box: Box, name: str) -> bool:
@@ -396,10 +300,3 @@ def _discard(top: DirHandle, building: str) -> None:
         for box in BOXES:
             os.rmdir(box, dir_fd=home.fd)
     os.rmdir(building, dir_fd=top.fd)
-
-
-def _variants(stem: str) -> Iterator[str]:
-    yield stem
-    for number in range(2, 1000):
-        yield f"{stem}-{number}"
-    yield f"{stem}-{secrets.token_hex(8)}"

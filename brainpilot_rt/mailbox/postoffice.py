@@ -137,7 +137,9 @@ class PostOffice:
 
     async def close_session(self, session: SessionId, *, delete: bool = False) -> None:
         """Serve none of its mailboxes any longer; with `delete`, remove them with all letters."""
-        self._book.sessions.pop(session, None)
+        for address in self._book.sessions.pop(session, {}).values():
+            async with address.lock:  # a look under way would make the directory anew
+                pass
         if delete:
             await self._on_thread(partial(throw_away, self.root, session, self._new_id()))
 

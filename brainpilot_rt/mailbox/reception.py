@@ -37,7 +37,8 @@ from brainpilot_rt.mailbox.handlers import (
     PostPolicy,
     Receipt,
 )
-from brainpilot_rt.mailbox.maildir import SUFFIX, LetterConflict, Mailbox, MailboxGone
+from brainpilot_rt.mailbox.inbox import Inbox
+from brainpilot_rt.mailbox.maildir import SUFFIX, LetterConflict, MailboxGone
 from brainpilot_rt.mailbox.untrusted import FileIdentity
 
 _LOOKS_MIN: Final = 3
@@ -75,7 +76,7 @@ class Reception:
         """Whether there is anything to do; blocking. `MailboxGone` when there is no mailbox."""
         if address.external:
             return bool(address.box.find(address.placed))
-        illegal, fresh = self._fresh(address.box)
+        illegal, fresh = self._fresh(address.inbox)
         address.made = True
         return bool(illegal or fresh)
 
@@ -113,7 +114,7 @@ class Reception:
             _log.warning("mailbox %s was lost and is made anew", address.box.path)
             await self._handlers.on_rebuilt(address.session, address.agent)
             address.lost = False
-        illegal, fresh = await self._on_thread(partial(self._fresh, address.box))
+        illegal, fresh = await self._on_thread(partial(self._fresh, address.inbox))
         for name in illegal:
             detail = "letter files are named <name>.json, the name in a-z, 0-9 and hyphens"
             await self._refuse(address, name, name, BadLetter(Reason.ILLEGAL_NAME, detail))
@@ -152,7 +153,7 @@ class Reception:
                     address.waiting[_now_named(judged)] = judged.identity
         return again_s
 
-    def _fresh(self, box: Mailbox) -> tuple[list[str], list[tuple[str, FileIdentity]]]:
+    def _fresh(self, box: Inbox) -> tuple[list[str], list[tuple[str, FileIdentity]]]:
         """Illegal names, and the letter files nobody knows, in the order they were written."""
         names = box.list_new()
         if not names.letters:
@@ -181,11 +182,13 @@ class Reception:
                 continue
             if verdict is not None:
                 judged.append(_Judged(name, identity, verdict))
+        if any(_now_named(one) != one.name for one in judged):
+            address.inbox.sync_names()
         return judged
 
     def _judge(self, address: Address, name: str) -> FoundLetter | None:
         """Read one file; None when nothing is left of it to do."""
-        box, stem = address.box, name.removesuffix(SUFFIX)
+        box, stem = address.inbox, name.removesuffix(SUFFIX)
         data = box.read_new(name)
         if data is None:
             return None
@@ -252,11 +255,11 @@ class Reception:
         assert isinstance(judged.verdict, BadLetter)
         if judged.verdict.reason is not Reason.HARD_LINK:
             return True
-        return not await self._on_thread(partial(address.box.finish_link, judged.name))
+        return not await self._on_thread(partial(address.inbox.finish_link, judged.name))
 
     async def _refuse(self, address: Address, name: str, called: str, fault: BadLetter) -> None:
         now = self._clock.now().isoformat()
-        bury = partial(address.box.bury, name, fault, at=now, called=called, spare=self._new_id())
+        bury = partial(address.inbox.bury, name, fault, at=now, called=called, spare=self._new_id())
         try:
             kept = await self._on_thread(bury)
         except OSError as trouble:

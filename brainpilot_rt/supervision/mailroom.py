@@ -90,6 +90,8 @@ class MailRoom:
         plan = _Plan(batch)
         for recorded in batch:
             _keep_book(office, recorded)
+            if isinstance(recorded.event, ev.SessionDeleted):
+                await _clear(office, self._manager, recorded.event.deleted)
         if plan.places:
             for letter in await office.place_all(list(plan.places.values())):
                 await self._place(letter, plan.places[letter.id][1])
@@ -120,7 +122,7 @@ class MailRoom:
     async def _place(self, letter: Letter, into: Travelled) -> None:
         office = self._opened()
         try:
-            await office.place(letter, into, sync=self._is_external(letter))
+            await office.place(letter, into, sync=_is_external(self._manager, letter))
         except LetterConflict as conflict:
             _log.error("a foreign file has taken the name of letter %s: %s", letter.id, conflict)
         except (MailboxGone, OSError) as trouble:
@@ -128,14 +130,8 @@ class MailRoom:
             self._again[letter.id] = letter
             return
         self._again.pop(letter.id, None)
-        if self._is_external(letter):
+        if _is_external(self._manager, letter):
             await self._report(letter.session, letter.to, letter.id, "placed")
-
-    def _is_external(self, letter: Letter) -> bool:
-        """Whether the file is all its reader has: it must be on the disk to count as placed."""
-        state = self._manager.find(letter.session)
-        agent = state.agents.get(letter.to) if state is not None else None
-        return agent is not None and agent.kind == "external"
 
     async def _retry(self) -> None:
         for letter in list(self._again.values()):
@@ -197,7 +193,7 @@ class MailRoom:
             return False
         known = state.letters.get(found.letter_id)
         if known is not None:
-            if not _same(known.letter, found.letter):
+            if not _same(known.letter, self._manager.redact(found.letter)):
                 raise Conflict(f"another letter has the id {found.letter_id}")
             return True
         await self._manager.dispatch(
@@ -267,6 +263,22 @@ def _keep_book(office: PostOffice, recorded: ev.Recorded) -> None:
             pass
 
 
+async def _clear(office: PostOffice, manager: SessionManager, deleted: SessionId) -> None:
+    """What came late of a session that is gone may have opened its mailboxes again."""
+    if manager.find(deleted) is None:
+        try:
+            await office.close_session(deleted, delete=True)
+        except OSError as trouble:
+            _log.warning("the mailboxes of %s stay: %s", deleted, trouble)
+
+
+def _is_external(manager: SessionManager, letter: Letter) -> bool:
+    """Whether the file is all its reader has: it must be on the disk to count as placed."""
+    state = manager.find(letter.session)
+    agent = state.agents.get(letter.to) if state is not None else None
+    return agent is not None and agent.kind == "external"
+
+
 class _Plan:
     """What some commits ask of the files, taken together: a new one goes straight to its box."""
 
@@ -316,6 +328,7 @@ def _same(known: Letter, found: ForeignLetter) -> bool:
 
 _FILED = (
     ev.SessionCreated,
+    ev.SessionDeleted,
     ev.AgentCreated,
     ev.AgentStopped,
     ev.LetterAccepted,

@@ -7,7 +7,7 @@ run again after a crash does nothing twice (D7).
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from brainpilot_rt.agents.definition import AgentDefinition, RequestContext
 from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
@@ -30,6 +30,9 @@ from brainpilot_rt.supervision.toolports import CALL_PREFIX, ToolPorts
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.tools.runner import RunnerLimits, ToolRunner
 
+_TURNS_AFTER_STOP: Final = 8
+"""Turns a run has to finish with what it has after its chain of letters was stopped (I-11)."""
+
 
 class RunWiring:
     """The ports of one run."""
@@ -37,6 +40,8 @@ class RunWiring:
     def __init__(self, organs: Organs, tools: Registry, state: SessionState, run: RunState) -> None:
         self._organs = organs
         self._session = state.session
+        self._root = run.root_id
+        self._turns_left = _TURNS_AFTER_STOP
         agent = state.agents[run.agent]
         self.identity = RunIdentity(
             session=state.session, agent=run.agent, role=agent.role, run_id=run.run_id
@@ -75,6 +80,7 @@ class RunWiring:
             boundary=self._boundary,
             remind=self._remind,
             assemble=self._assemble,
+            spent=self._spent,
             new_message_id=lambda: MessageId(f"msg_{self._organs.new_id()}"),
             monotonic=self._organs.clock.monotonic,
         )
@@ -175,6 +181,12 @@ class RunWiring:
                 case _:
                     pass
         return ()
+
+    def _spent(self) -> bool:
+        use = self._state().roots.get(self._root)
+        if use is not None and use.stopped:
+            self._turns_left -= 1
+        return self._turns_left < 0
 
     async def _remind(self, preceding: tuple[ev.Event, ...]) -> UserMessage | None:
         if not silent(self._state(), self.run_id):

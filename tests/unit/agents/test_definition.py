@@ -74,7 +74,8 @@ def test_a_definition_out_of_range_is_refused(fields: dict[str, Any]):
 def test_the_last_turn_is_number_max_turns():
     agent = define_agent(id="a", system="", max_turns=2, max_turns_message="Last.")
     assert [agent.is_final(turn) for turn in range(4)] == [False, True, True, True]
-    assert [agent.marker(turn) for turn in range(2)] == ["[Turn 1/2]", "Last."]
+    assert agent.marker(0, final=False) == "[Turn 1/2]"
+    assert agent.marker(1, final=True) == "Last."
 
 
 def test_a_profile_makes_an_agent_for_its_context():

@@ -101,7 +101,7 @@ async def test_what_stands_in_the_place_of_a_box_is_not_followed_and_the_mail_co
         place.rename(tmp_path.parent / f"{tmp_path.name}-away")
         spoil(place)
         if lost not in {"cur", "done"}:
-            with pytest.raises(OSError, match=r"place|directory"):
+            with pytest.raises(OSError, match=r"stands here|directory"):
                 await office.place(letter)
         assert await office.claim(SESSION, PRINCIPAL, [letter.id]) in ([], [letter.id])
         await office.ack_all({(SESSION, PRINCIPAL): [letter.id]})
@@ -213,3 +213,36 @@ async def test_an_external_agent_that_leaves_while_letters_are_settled_stops_not
             {(SESSION, AgentName("bot")): [letter.id], (SESSION, PRINCIPAL): [letter.id]}
         )
         assert (tmp_path / SESSION / PRINCIPAL / "done" / f"{letter.id}.json").exists()
+
+
+@pytest.mark.fault("A6", "A7")
+async def test_a_name_that_is_replaced_by_an_id_is_on_the_disk_before_the_letter_is_offered(
+    tmp_path: Path, home: Path, told: Told
+):
+    async with open_office(tmp_path, told) as office:
+        for name in ("one.json", "two.json"):
+            drop(home, name)
+        failpoints.configure("files.dirsync.before=raise:EIO@1+")
+        try:
+            await office.scan()
+        finally:
+            failpoints.reset()
+        assert told.letters == []
+        await office.scan()
+    assert told.contents == ["hello", "hello"]
+    assert len({found.letter_id for found in told.letters}) == 2
+
+
+@pytest.mark.fault("F1")
+async def test_a_reason_that_a_crash_left_without_its_file_is_written_anew(
+    tmp_path: Path, home: Path, told: Told
+):
+    async with open_office(tmp_path, told) as office:
+        (home / "bad" / "note.json.reason.json").write_bytes(b"")
+        drop(home, "note.json", b"[]")
+        await office.scan()
+        assert sorted(one.name for one in (home / "bad").iterdir()) == [
+            "note.json",
+            "note.json.reason.json",
+        ]
+        assert b"not_an_object" in (home / "bad" / "note.json.reason.json").read_bytes()
