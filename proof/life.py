@@ -9,6 +9,7 @@ Linux only: a life is held by its pidfd, so that no signal can reach a stranger.
 """
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -46,6 +47,8 @@ _WARM: Final = (
     "yaml",
 )
 """What a daemon imports by the time it is ready, as far as it is not imported by these."""
+_PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None)
 _PATHS: Final = (Path(brainpilot_rt.__file__).parents[1], Path(__file__).parents[1])
 
 
@@ -185,7 +188,7 @@ class Nursery:
         return Life(home, pid, pidfd, os.fdopen(out, "rb", buffering=0), stderr, self._reap)
 
     def close(self) -> None:
-        """End the nursery; lives go on."""
+        """End the nursery; no life that it forked outlives it."""
         self._lines.close()
         self._socket.close()
         self._process.wait()
@@ -307,6 +310,7 @@ def _live(order: dict[str, Any], orders: socket.socket, out: int, errors: int) -
             os.dup2(fd, number)
             os.close(fd)
         os.setsid()
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.chdir(order["cwd"])
         os.environ.clear()  # noqa: TID251 - the daemon's environment is this child's
         os.environ.update(order["env"])  # noqa: TID251 - the same

@@ -68,6 +68,8 @@ class Oracle:
     """Questions with an answer."""
     types: Counter[str] = field(default_factory=Counter[str])
     """Events by type; `tool_finished` also by status, as `tool_finished completed`."""
+    rest_s: float = 0.0
+    """How long it took to come to rest, once it was judged."""
     wrong: dict[str, None] = field(default_factory=dict[str, None])
     """What is wrong, each once, in the order found."""
     _effects_read: int = 0
@@ -221,8 +223,10 @@ def judge(
     states, opened = {}, []
     try:
         client = Client(life, books, random.Random(0))
+        begun = time.monotonic()
         wrong += quiesce(client)
         wrong += _letters_left(life, books)
+        oracle.rest_s = time.monotonic() - begun
         states = _states(client, books)
         client.close()
         opened = life.descriptors()
@@ -347,7 +351,7 @@ def _letters_left(life: Life, books: Books) -> list[str]:
         if path.parts[-4] in books.sessions
     ]:
         if time.monotonic() > ends:
-            return [f"a letter stays in its box: {one}" for one in left]
+            return [f"a letter stays in its box: {one}; {life.said()[-2000:]}" for one in left]
         time.sleep(0.01)
     return []
 

@@ -38,6 +38,8 @@ Json: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["session", "message", "answer", "title"]
 
 PATIENCE_S: Final = 60.0
+STALE_S: Final = 2.0
+"""A connection that was not used for so long is not used again."""
 SESSIONS_AT_A_TIME: Final = 3
 TOKEN: Final = re.compile(r"tok-[0-9a-z]+-\d+")
 """How everything said begins."""
@@ -117,6 +119,7 @@ class Client:
             "content-type": "application/json",
         }
         self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+        self._last_s = 0.0
         self._streams: dict[str, socket.socket] = {}
         self._new_id = UlidSource(SystemClock())
         self._mailboxes = Path(life.ready()["mailbox_dir"])
@@ -126,6 +129,10 @@ class Client:
     ) -> tuple[int, Json]:
         """One request; ConnectionError and the like when the daemon dies under it."""
         headers = self._headers | ({"idempotency-key": key} if key else {})
+        now = time.monotonic()
+        if now - self._last_s > STALE_S:
+            self._connection.close()  # the daemon closes idle connections; the next one opens it
+        self._last_s = now
         self.books.sent += 1
         self._connection.request(
             method, path, None if body is None else json.dumps(body).encode(), headers

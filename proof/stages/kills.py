@@ -36,6 +36,8 @@ ELDER_EVERY: Final = 40
 REAL_SHARE: Final = 0.02
 """Lives that start through the command line."""
 FAILURES_MAX: Final = 20
+SLOW_S: Final = 10.0
+"""A home that takes longer to come to rest is kept, to be looked at."""
 IDLE_MS: Final = 100.0
 """Dead so long after the last point it hit, a daemon was doing nothing."""
 PATIENCE_S: Final = 1.5
@@ -101,6 +103,7 @@ class Tally:
     ready_ms: list[float] = field(default_factory=list[float])
     elder_ready_ms: list[float] = field(default_factory=list[float])
     answer_ms: list[float] = field(default_factory=list[float])
+    rest_ms: list[float] = field(default_factory=list[float])
     failures: list[str] = field(default_factory=list[str])
 
 
@@ -231,6 +234,10 @@ class Line:
         except (NotStarted, TimeoutError) as fault:
             wrong = [f"{type(fault).__name__}: {str(fault)[-400:]}"]
         self.tally.counts["homes judged"] += 1
+        self.tally.rest_ms.append(place.oracle.rest_s * 1000)
+        if place.oracle.rest_s > SLOW_S:
+            self._keep(place)
+            self._task.say(f"{place.name} took {place.oracle.rest_s:.1f} s to come to rest")
         if wrong:
             self._give_up(place, wrong, None)
         else:
@@ -243,13 +250,18 @@ class Line:
         shutil.rmtree(place.home.root, ignore_errors=True)
 
     def _give_up(self, place: Place, wrong: Sequence[str], plan: Plan | None) -> None:
-        kept = Path(tempfile.gettempdir()) / f"proof-kills-{self._task.seed}-{place.name}"
-        with contextlib.suppress(OSError):
-            shutil.copytree(place.home.root, kept, dirs_exist_ok=True, symlinks=True)
+        kept = self._keep(place)
         which = f"seed {self._task.seed}, home {place.name}, death {place.deaths}, {plan}"
         self.tally.failures += [f"{which}, kept in {kept}: {text}" for text in wrong[:5]]
         self._task.say(self.tally.failures[-1])
         self._sum(place)
+
+    def _keep(self, place: Place) -> Path:
+        """Copy a home to where it outlives the run."""
+        kept = Path(tempfile.gettempdir()) / f"proof-kills-{self._task.seed}-{place.name}"
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.copytree(place.home.root, kept, dirs_exist_ok=True, symlinks=True)
+        return kept
 
 
 def _strike(life: Life, books: Books, plan: Plan, trace: Trace, struck: threading.Event) -> int:
@@ -313,6 +325,7 @@ def run(task: Task) -> Outcome:
         "recovery_ms": _spread(tally.ready_ms),
         "recovery_elder_ms": _spread(tally.elder_ready_ms),
         "answer_ms": _spread(tally.answer_ms),
+        "rest_ms": _spread(tally.rest_ms),
         "fsync_ms": _spread(floor),
     }
     outcome.numbers = _numbers(tally, acknowledged, shares, floor)
@@ -394,6 +407,7 @@ def _summed(tallies: Sequence[Tally]) -> Tally:
         total.ready_ms += one.ready_ms
         total.elder_ready_ms += one.elder_ready_ms
         total.answer_ms += one.answer_ms
+        total.rest_ms += one.rest_ms
         total.failures += one.failures
     return total
 
