@@ -291,7 +291,9 @@ async def test_an_id_that_is_a_path_or_garbage_is_refused_in_json(path: str):
 
 READ, WRITE, EXECUTE = "a-reader", "a-writer", "a-doer"
 SCOPE_OF: dict[str, Scope] = {READ: "read", WRITE: "write", EXECUTE: "execute"}
-CLIENTS = {hashlib.sha256(token.encode()).hexdigest(): held for token, held in SCOPE_OF.items()}
+CLIENTS: dict[str, Scope] = {
+    hashlib.sha256(token.encode()).hexdigest(): held for token, held in SCOPE_OF.items()
+}
 
 
 @pytest.mark.fault("S9", "S33")
