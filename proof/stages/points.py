@@ -253,9 +253,9 @@ def _run(task: Task, bench: Bench) -> Outcome:
     kills = kills_everywhere(day, recovery)
     errors = errors_everywhere(day, hits=(1, 2, 5) if task.tier == "nightly" else (1,))
     if task.tier == "quick":
-        kills = some_of(kills, task.count(16, 0), task.seed)
-        errors = some_of(errors, task.count(8, 0), task.seed)
-    deep = two_deep(day, recovery, task.count(4, 300), task.seed)
+        kills = some_of(kills, task.count(14, 0), task.seed)
+        errors = some_of(errors, task.count(6, 0), task.seed)
+    deep = two_deep(day, recovery, task.count(3, 300), task.seed)
     jobs = [("kill", one) for one in kills]
     jobs += [("two-deep", one) for one in deep] + [("error", one) for one in errors]
     done = itertools.count(1)
@@ -327,8 +327,8 @@ STAGE = Stage(
     "The daemon dies at every durable step",
     run,
     faults=(
-        "A1", "A2", "A3", "A4", "A5", "A6", "A8", "A10", "A12", "A13", "A14", "A16",
-        "B1", "B2", "B3", "B5", "B6", "B7", "D2", "F2", "H13",
+        "A1", "A2", "A3", "A4", "A5", "A6", "A8", "A10", "A12", "A13", "A16",
+        "B1", "B2", "B3", "B5", "B6", "B7", "F2", "H13",
     ),
     order=20,
 )  # fmt: skip

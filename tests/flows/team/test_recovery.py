@@ -71,6 +71,8 @@ async def test_clean_stops_use_up_no_attempts(tmp_path: Path):
 
 
 @pytest.mark.requirement("crash-repair")
+@pytest.mark.fault("B11")
+@pytest.mark.fault("B11")
 async def test_a_run_that_crashes_the_daemon_every_time_is_buried_with_a_notice(tmp_path: Path):
     model = ScriptedModel()
     gates = [model.hang("principal") for _ in range(10)]
@@ -267,6 +269,7 @@ class Nothing(Arguments):
 
 @pytest.mark.parametrize("effect", list(Effect))
 @pytest.mark.requirement("crash-effects")
+@pytest.mark.fault("H13")
 async def test_a_call_cut_between_start_and_result_is_treated_by_its_class(
     tmp_path: Path, effect: Effect
 ):
@@ -304,6 +307,7 @@ async def test_a_call_cut_between_start_and_result_is_treated_by_its_class(
 
 
 @pytest.mark.requirement("crash-effects")
+@pytest.mark.fault("H13", "F3")
 async def test_an_irreversible_call_killed_by_a_clean_stop_is_unknown_and_not_repeated(
     tmp_path: Path,
 ):

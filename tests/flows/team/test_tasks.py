@@ -394,6 +394,7 @@ async def test_a_queued_message_is_echoed_once_when_it_is_taken_up(tmp_path: Pat
 
 
 @pytest.mark.requirement("steer")
+@pytest.mark.fault("B8", "B9")
 async def test_letters_accepted_in_the_instant_of_a_boundary_are_read(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("record_trace", {"description": "a step"}))

@@ -60,6 +60,7 @@ def answer_of(lines: list[Json]) -> str:
     return str(turn["answer"])
 
 
+@pytest.mark.fault("B5")
 async def test_a_run_killed_before_its_first_token_is_finished_by_the_next_daemon(
     tmp_path: Path,
 ) -> None:
@@ -83,6 +84,7 @@ async def test_a_run_killed_before_its_first_token_is_finished_by_the_next_daemo
     assert len(of_type(lines, "run_interrupted")) == 1
 
 
+@pytest.mark.fault("B6")
 async def test_a_text_cut_by_a_kill_ends_aborted_and_is_said_anew(tmp_path: Path) -> None:
     never = asyncio.Event()
 
@@ -105,6 +107,7 @@ async def test_a_text_cut_by_a_kill_ends_aborted_and_is_said_anew(tmp_path: Path
         assert repeated(told) == {"principal": 1}
 
 
+@pytest.mark.fault("H13")
 async def test_a_command_cut_by_a_kill_is_unknown_to_the_model_and_never_run_again(
     tmp_path: Path,
 ) -> None:
@@ -192,6 +195,7 @@ def team_script(hold: dict[str, asyncio.Event]) -> Script:
 @pytest.mark.parametrize(
     "moment", ["principal:0", "librarian:0", "writer:0", "librarian:1", "principal:1"]
 )
+@pytest.mark.fault("B6")
 async def test_a_delegation_survives_a_kill_at_any_turn(tmp_path: Path, moment: str) -> None:
     hold = {moment: asyncio.Event()}
     async with provider(team_script(dict(hold))) as told:

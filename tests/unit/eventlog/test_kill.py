@@ -111,6 +111,7 @@ async def assert_kept(path: Path, acked: dict[tuple[str, int], str]) -> None:
     assert receipts == sum(has_receipt(number_in(text)) for text in set(stored.values()))
 
 
+@pytest.mark.fault("D1", "B2")
 async def test_what_was_acknowledged_survives_every_kill(path: Path, victim: Victim):
     dice = random.Random(20)
     acknowledged = 0
@@ -131,6 +132,7 @@ async def test_what_was_acknowledged_survives_every_kill(path: Path, victim: Vic
 
 
 @pytest.mark.parametrize("spec", MIGRATION_KILLS)
+@pytest.mark.fault("D2")
 async def test_a_kill_while_the_log_is_made_leaves_one_that_opens(
     path: Path, victim: Victim, spec: str
 ):

@@ -87,6 +87,7 @@ async def test_replace_all_line_ends_and_odd_bytes_are_kept(use: Use, put: Put):
     assert path.read_bytes() == b"c\nd\nb\n\xff\n"
 
 
+@pytest.mark.fault("H14", "H16")
 async def test_an_edit_of_a_file_changed_meanwhile_is_refused(
     use: Use, put: Put, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ):
