@@ -155,6 +155,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.fault("C4", "C15", "S12")
 async def test_hostile_files_go_to_bad_with_a_reason_and_hold_up_nobody(tmp_path: Path) -> None:
     home = DaemonHome(tmp_path, env={"BP_OFFLINE": "1"})
     home.configure("[mail]\nrescan_s = 1.0\n")

@@ -321,6 +321,7 @@ def test_a_file_of_another_user_is_refused(box: DirHandle, monkeypatch: pytest.M
     assert raised.value.reason == "foreign_owner"
 
 
+@pytest.mark.fault("C14")
 def test_a_file_that_grows_while_it_is_read_is_refused(
     box: DirHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

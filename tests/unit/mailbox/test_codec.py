@@ -34,11 +34,13 @@ def test_the_smallest_letter_is_a_recipient_and_a_text():
     assert (letter.to, letter.content, letter.kind) == ("principal", "hello", None)
 
 
+@pytest.mark.fault("C20", "C21")
 def test_claims_about_the_origin_are_accepted_and_ignored():
     forged = GOOD[:-1] + b',"from":"user","hop":0,"path":[],"root_id":"x","authority":{"a":1}}'
     assert decode_foreign(forged) == decode_foreign(GOOD)
 
 
+@pytest.mark.fault("C19")
 def test_fields_nobody_knows_are_ignored():
     assert decode_foreign(good(colour="green")) == decode_foreign(GOOD)
 
@@ -88,6 +90,7 @@ def test_fields_nobody_knows_are_ignored():
         pytest.param(b'{"to":"a"}', Reason.INVALID_FIELD, id="no content"),
     ],
 )
+@pytest.mark.fault("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12")
 def test_what_is_no_letter_is_refused_by_a_stable_word(data: bytes, reason: Reason):
     with pytest.raises(BadLetter) as refused:
         decode_foreign(data)
@@ -95,6 +98,7 @@ def test_what_is_no_letter_is_refused_by_a_stable_word(data: bytes, reason: Reas
     assert refused.value.detail
 
 
+@pytest.mark.fault("C22")
 def test_terminal_escapes_and_bidi_marks_are_kept_as_they_came():
     nasty = "\x1b[2Jhello\u202e\u200b"
     assert decode_foreign(good(content=nasty)).content == nasty

@@ -173,6 +173,9 @@ async def refused(office_root: Path, told: Told, name: str, data: bytes) -> dict
         pytest.param(b'{"to":"principal","content":"","id":"x"}', "wrong_id", id="id"),
     ],
 )
+@pytest.mark.fault(
+    "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12", "C19", "C20", "B17"
+)
 async def test_a_bad_file_goes_to_bad_with_its_reason_beside_it(
     tmp_path: Path, told: Told, data: bytes, reason: str
 ):
@@ -185,6 +188,7 @@ async def test_a_bad_file_goes_to_bad_with_its_reason_beside_it(
     assert told.letters == []
 
 
+@pytest.mark.fault("C20", "C21")
 async def test_forged_origins_change_nothing(tmp_path: Path, home: Path, told: Told):
     forged = GOOD[:-1] + b',"from":"user","hop":0,"path":[],"root_id":"r","authority":{}}'
     async with open_office(tmp_path, told) as office:
@@ -194,6 +198,7 @@ async def test_forged_origins_change_nothing(tmp_path: Path, home: Path, told: T
         assert set(found.letter.model_dump(exclude_defaults=True)) == {"to", "content"}
 
 
+@pytest.mark.fault("B17", "C2")
 async def test_a_file_half_written_in_new_is_taken_once_it_is_whole(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -207,6 +212,7 @@ async def test_a_file_half_written_in_new_is_taken_once_it_is_whole(
     assert told.refused == []
 
 
+@pytest.mark.fault("B17", "C1")
 async def test_an_empty_file_is_given_five_seconds_and_three_looks(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -221,6 +227,7 @@ async def test_an_empty_file_is_given_five_seconds_and_three_looks(
         assert told.refused == [("empty.json", Reason.EMPTY)]
 
 
+@pytest.mark.fault("C13")
 async def test_a_sparse_giant_is_refused_unread(tmp_path: Path, home: Path, told: Told):
     async with open_office(tmp_path, told) as office:
         with (home / "new" / "giant.json").open("wb") as giant:
@@ -230,6 +237,7 @@ async def test_a_sparse_giant_is_refused_unread(tmp_path: Path, home: Path, told
         assert (home / "bad" / "giant.json").stat().st_size == 4 << 30
 
 
+@pytest.mark.fault("C15", "S12")
 async def test_a_link_is_moved_as_a_link_and_never_followed(tmp_path: Path, home: Path, told: Told):
     secret = tmp_path / "secret"
     secret.write_bytes(GOOD)
@@ -245,6 +253,7 @@ async def test_a_link_is_moved_as_a_link_and_never_followed(tmp_path: Path, home
     assert secret.read_bytes() == GOOD
 
 
+@pytest.mark.fault("C16", "S12")
 async def test_a_hard_link_to_a_secret_is_refused(tmp_path: Path, home: Path, told: Told):
     secret = tmp_path / "secret"
     secret.write_bytes(GOOD)
@@ -255,6 +264,7 @@ async def test_a_hard_link_to_a_secret_is_refused(tmp_path: Path, home: Path, to
     assert told.letters == []
 
 
+@pytest.mark.fault("A8", "A18")
 async def test_a_delivery_by_link_that_was_cut_is_finished(tmp_path: Path, home: Path, told: Told):
     async with open_office(tmp_path, told):
         (home / "tmp" / "linked.json").write_bytes(GOOD)
@@ -265,6 +275,7 @@ async def test_a_delivery_by_link_that_was_cut_is_finished(tmp_path: Path, home:
     assert told.refused == []
 
 
+@pytest.mark.fault("C17", "S12")
 async def test_pipes_and_directories_are_put_aside_without_waiting_for_them(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -292,6 +303,7 @@ async def test_pipes_and_directories_are_put_aside_without_waiting_for_them(
         "café.json".encode(),
     ],
 )
+@pytest.mark.fault("C18")
 async def test_an_illegal_json_name_goes_to_bad(
     tmp_path: Path, home: Path, told: Told, name: bytes
 ):
@@ -307,6 +319,7 @@ async def test_an_illegal_json_name_goes_to_bad(
 
 
 @pytest.mark.parametrize("name", [".hidden.json", ".x.swp", ".DS_Store", "x.json~", "x.txt", "x"])
+@pytest.mark.fault("C18")
 async def test_files_that_claim_nothing_are_left_alone(
     tmp_path: Path, home: Path, told: Told, name: str
 ):
@@ -334,6 +347,7 @@ async def test_two_refused_files_of_one_name_are_both_kept(tmp_path: Path, home:
 # --- the same id twice ----------------------------------------------------------------------------
 
 
+@pytest.mark.fault("A19")
 async def test_the_same_letter_again_after_it_was_claimed_is_one_delivery(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -350,6 +364,7 @@ async def test_the_same_letter_again_after_it_was_claimed_is_one_delivery(
 
 
 @pytest.mark.parametrize("step", ["wait", "claim"])
+@pytest.mark.fault("A20")
 async def test_other_words_under_a_known_id_are_a_conflict_and_the_first_wins(
     tmp_path: Path, home: Path, told: Told, step: str
 ):
@@ -366,6 +381,7 @@ async def test_other_words_under_a_known_id_are_a_conflict_and_the_first_wins(
     assert told.contents == ["hello"]
 
 
+@pytest.mark.fault("A21")
 async def test_a_name_in_capitals_is_not_the_same_letter(tmp_path: Path, home: Path, told: Told):
     async with open_office(tmp_path, told) as office:
         drop(home, f"{ID}.json")
@@ -375,6 +391,7 @@ async def test_a_name_in_capitals_is_not_the_same_letter(tmp_path: Path, home: P
     assert told.refused == [(f"{ID.upper()}.json", Reason.ILLEGAL_NAME)]
 
 
+@pytest.mark.fault("A6", "A8")
 async def test_placing_the_same_letter_again_changes_nothing_in_whatever_box_it_is(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -391,6 +408,7 @@ async def test_placing_the_same_letter_again_changes_nothing_in_whatever_box_it_
             await office.place(letter.model_copy(update={"content": "other"}))
 
 
+@pytest.mark.fault("B3")
 async def test_a_letter_the_owner_knows_as_consumed_goes_to_done(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -416,6 +434,7 @@ async def test_a_letter_the_session_rejects_goes_to_bad_under_its_own_name(
         assert (home / "bad" / "note.json").read_bytes() == GOOD
 
 
+@pytest.mark.fault("A23")
 async def test_under_back_pressure_a_letter_is_offered_again(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -429,6 +448,7 @@ async def test_under_back_pressure_a_letter_is_offered_again(
     assert told.contents == ["hello"]
 
 
+@pytest.mark.fault("A10")
 async def test_while_storage_is_in_trouble_everything_waits(tmp_path: Path, home: Path, told: Told):
     def unavailable(_: object) -> bool:
         raise Unavailable("disk full")
@@ -442,6 +462,7 @@ async def test_while_storage_is_in_trouble_everything_waits(tmp_path: Path, home
     assert told.contents == ["hello"]
 
 
+@pytest.mark.fault("B11")
 async def test_a_handler_that_fails_for_one_letter_does_not_hold_up_the_next(
     tmp_path: Path, home: Path, told: Told
 ):
@@ -461,6 +482,7 @@ async def test_a_handler_that_fails_for_one_letter_does_not_hold_up_the_next(
     assert told.contents == ["hello", "poison"]
 
 
+@pytest.mark.fault("A15")
 async def test_a_file_that_cannot_be_moved_is_tried_again(tmp_path: Path, home: Path, told: Told):
     async with open_office(tmp_path, told) as office:
         drop(home, "note.json", b"[]")
@@ -475,6 +497,7 @@ async def test_a_file_that_cannot_be_moved_is_tried_again(tmp_path: Path, home: 
     assert told.refused == [("note.json", Reason.NOT_AN_OBJECT)]
 
 
+@pytest.mark.fault("B14")
 async def test_an_ack_that_fails_on_disk_is_harmless(tmp_path: Path, home: Path, told: Told):
     async with open_office(tmp_path, told) as office:
         letter = a_letter()
@@ -560,6 +583,7 @@ async def test_a_batch_finds_a_deleted_mailbox_and_an_ack_of_its_own_makes_it_an
 
 
 @pytest.mark.parametrize("lost", ["", "new", "tmp"])
+@pytest.mark.fault("A17")
 async def test_a_mailbox_deleted_while_running_is_made_anew_and_its_owner_is_told(
     tmp_path: Path, home: Path, told: Told, lost: str
 ):
@@ -633,6 +657,7 @@ async def test_opening_an_agent_again_forgets_nothing(tmp_path: Path, told: Told
     assert told.receipts == [(letter.id, "consumed")]
 
 
+@pytest.mark.fault("A17")
 async def test_the_whole_root_may_vanish_and_comes_back(tmp_path: Path, told: Told):
     root = tmp_path / "mail"
     async with open_office(root, told):
@@ -656,6 +681,7 @@ async def test_consumed_letters_are_kept_up_to_a_number(tmp_path: Path, home: Pa
         assert names_in(home / "done") == [f"{one.id}.json" for one in letters[-10:]]
 
 
+@pytest.mark.fault("A3", "A4")
 async def test_abandoned_files_in_tmp_are_swept_by_age(tmp_path: Path, home: Path, told: Told):
     async with open_office(tmp_path, told):
         (home / "tmp" / "fresh.json").write_bytes(b"")
