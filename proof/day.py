@@ -195,7 +195,7 @@ class Day:
             self._ask(http, "/sessions", until, id=WORK)
             self._ask(http, f"/sessions/{WORK}/messages", until, content="job:work")
             self._ask(http, "/sessions", until, id=FOREIGN)
-            self._drop(Path(life.ready()["mailbox_dir"]) / FOREIGN / "principal", until)
+            self._drop(http, Path(life.ready()["mailbox_dir"]) / FOREIGN / "principal", until)
             self._ask(http, "/sessions", until, id=LATE)
             self._ask(http, f"/sessions/{LATE}/messages", until, content="job:late")
             self._until(http, LATE, until, _put_off)
@@ -205,8 +205,9 @@ class Day:
                 self._pause(until, "delete")
             for name in (WORK, FOREIGN, LATE):
                 self._until(http, name, until, _over)
-        while not tidy(Path(life.ready()["mailbox_dir"])):
-            self._pause(until, "the mailboxes are not tidy")
+            while not tidy(Path(life.ready()["mailbox_dir"])):
+                http.get("/healthz")
+                self._pause(until, "the mailboxes are not tidy")
 
     def _ask(self, http: httpx.Client, path: str, until: float, key: str = "", **body: str) -> None:
         key = f"{path}#{key or body.get('id', '')}"
@@ -232,11 +233,12 @@ class Day:
                     return
             self._pause(until, f"{name} does not come to its end")
 
-    def _drop(self, box: Path, until: float) -> None:
+    def _drop(self, http: httpx.Client, box: Path, until: float) -> None:
         """Deliver two letters as another process does, one that is none."""
         if self.dropped:
             return
         while not (box / "new").is_dir():
+            http.get("/healthz")  # a daemon that has died makes none
             self._pause(until, "no mailbox")
         for name, data in (("hello", b'{"to":"principal","content":"hello"}'), ("list", b"[1]")):
             (box / "tmp" / f"{name}.json").write_bytes(data)
