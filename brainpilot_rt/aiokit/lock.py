@@ -20,6 +20,7 @@ from typing import Final, Self
 from filelock import FileLock, Timeout
 
 from brainpilot_rt.aiokit.files import DirHandle, UnsafeFile, read_safely, remove, replace_atomic
+from brainpilot_rt.aiokit.pids import started
 
 LOCK_NAME: Final = "daemon.lock"
 PID_NAME: Final = "daemon.pid"
@@ -104,7 +105,7 @@ def _pid_of_owner(home: DirHandle) -> int | None:
     until = time.monotonic() + _TELL_S
     while True:
         pid = _pid_written(home)
-        if (pid is not None and _is_alive(pid)) or time.monotonic() > until:
+        if (pid is not None and started(pid) is not None) or time.monotonic() > until:
             return pid
         time.sleep(0.02)
 
@@ -114,16 +115,6 @@ def _pid_written(home: DirHandle) -> int | None:
         return int(read_safely(home, PID_NAME, _PID_BYTES_MAX))
     except (OSError, UnsafeFile, ValueError):
         return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -23,6 +23,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
+from brainpilot_rt.aiokit.pids import is_same
+
 REQUEST_TIMEOUT_S: Final = 60.0
 STREAM_SILENCE_S: Final = 45.0
 """Three times the server's comment heartbeat: beyond it the connection is dead, not the turn."""
@@ -30,6 +32,8 @@ RECONNECT_FOR_S: Final = 60.0
 """How long a follower looks for a daemon that has gone before it gives up."""
 SEEN_MAX: Final = 50_000
 """Frame ids remembered for de-duplication."""
+
+STALE: Final = "no daemon is running (what one left behind is out of date)"
 
 Frame = dict[str, Any]
 
@@ -72,6 +76,9 @@ def endpoint_of(data_dir: Path) -> Endpoint:
     record = data_dir / "daemon.json"
     try:
         facts: dict[str, Any] = json.loads(record.read_bytes())
+        if not is_same(int(facts["pid"]), facts.get("began")):
+            # Somebody else may listen there by now, and would be given the token.
+            raise NoDaemon(STALE)
         return Endpoint(
             url=str(facts["url"]).rstrip("/"),
             token=Path(facts["token_file"]).read_text(encoding="ascii").strip(),

@@ -74,6 +74,8 @@ def serve_command(
     )
     for chatty in ("httpx", "uvicorn", "watchfiles"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    if os.geteuid() == 0:
+        _log.warning("running as root: no limit on the number of processes binds a command")
     for warning in settings.warnings:
         screen.say(f"warning: {warning}")
 

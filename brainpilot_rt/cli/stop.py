@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from brainpilot_rt.cli.client import (
+    STALE,
     Client,
     Endpoint,
     NoDaemon,
@@ -33,7 +34,6 @@ from brainpilot_rt.cli.options import (
 
 GONE_S: Final = 30.0
 STEP_S: Final = 0.1
-STALE: Final = "no daemon is running (what one left behind is out of date)"
 
 
 @click.command("stop")

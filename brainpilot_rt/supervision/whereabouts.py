@@ -8,6 +8,7 @@ from typing import Final
 
 from brainpilot_rt import __version__
 from brainpilot_rt.aiokit.files import DirHandle, replace_atomic
+from brainpilot_rt.aiokit.pids import started
 from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision.tokens import TOKEN_FILE
 
@@ -42,7 +43,7 @@ def whereabouts(settings: Settings, port: int) -> Ready:
 
 def leave(settings: Settings, ready: Ready, instance_id: str) -> None:
     """Write `daemon.json` (0600) in one step."""
-    record = {**asdict(ready), "instance_id": instance_id}
+    record = {**asdict(ready), "instance_id": instance_id, "began": started(ready.pid)}
     with DirHandle.open(settings.data_dir) as folder:
         replace_atomic(folder, DAEMON_FILE, json.dumps(record).encode() + b"\n", sync=False)
 

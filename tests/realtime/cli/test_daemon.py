@@ -56,6 +56,55 @@ def test_a_port_in_use_is_a_clear_error(shell: Shell) -> None:
     assert "Traceback" not in refused.err
 
 
+@pytest.mark.fault("F8", "F6")
+def test_no_token_goes_to_a_stranger_at_the_port_of_a_daemon_that_died(shell: Shell) -> None:
+    process, ready = shell.serve()
+    record = shell.data / "daemon.json"
+    left = json.loads(record.read_text())
+    process.kill()
+    process.communicate()
+    with socket.create_server(("127.0.0.1", int(ready["url"].rpartition(":")[2]))) as stranger:
+        stranger.settimeout(0)
+        # The number may belong to another program by then, here to the test.
+        for pid in (ready["pid"], os.getpid(), 1):
+            record.write_text(json.dumps({**left, "pid": pid}))
+            for words in (["sessions"], ["stop"], ["tail", "--session", "s"], ["doctor"]):
+                refused = shell.run(*words)
+                assert "Traceback" not in refused.err
+            with pytest.raises(BlockingIOError):
+                stranger.accept()
+
+
+@pytest.mark.fault("F10")
+def test_starts_that_fail_again_and_again_change_nothing(shell: Shell) -> None:
+    session = shell.run("up", "--once", "--json", "--quiet").last["session"]
+    before = shell.run("export", session).out
+    config = shell.data / "config.toml"
+    for broken in ("[http]\nstreams_max = 'x'\n", "[http\n", "mem_limit_mb = []\n"):
+        config.write_text(broken)
+        assert shell.run("serve", "--port", "0").code == 2
+    config.unlink()
+    for point in ("boot.log.after", "boot.sweep.before", "boot.listen.after") * 2:
+        shell.env["FAILPOINTS"] = f"{point}=kill"
+        assert shell.run("serve", "--port", "0").code == -signal.SIGKILL
+    del shell.env["FAILPOINTS"]
+    assert shell.run("export", session).out == before
+    assert shell.run("doctor").code == 0
+    process, _ = shell.serve()
+    assert end(process).code == 0
+
+
+@pytest.mark.fault("F14", "S25")
+def test_whatever_the_umask_is_the_data_are_the_owners_alone(shell: Shell) -> None:
+    before = os.umask(0)
+    try:
+        shell.run("up", "--once", "--json", "--quiet")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in [shell.data, *shell.data.rglob("*")]}
+    assert [path for path, mode in modes.items() if mode & 0o077] == []
+
+
 @pytest.mark.parametrize("port", ["x", "70000"])
 def test_a_bad_setting_is_wrong_usage(shell: Shell, port: str) -> None:
     shell.env["PORT"] = port
