@@ -214,9 +214,17 @@ class Oracle:
 
 
 def judge(
-    home: DaemonHome, books: Books, nursery: Nursery, *, oracle: Oracle | None = None
+    home: DaemonHome,
+    books: Books,
+    nursery: Nursery,
+    *,
+    oracle: Oracle | None = None,
+    doctor: bool = False,
 ) -> list[str]:
-    """All ten lines, of a home whose daemon is dead: what is wrong with it."""
+    """All ten lines, of a home whose daemon is dead: what is wrong with it.
+
+    `doctor` also asks the command, which says the same as the audit and the check of the mailboxes.
+    """
     oracle = oracle or Oracle(home, books)
     wrong = oracle.after_death()
     life = nursery.start(home, BP_DEBUGGABLE="1")
@@ -247,6 +255,9 @@ def judge(
     wrong += [f"SQLite: {text}" for text in damage(oracle.log)]
     wrong += [f"process {pid} survived" for pid in orphans(home)]
     wrong += _boxes(home)
+    if doctor:
+        ended = asyncio.run(home.command("doctor"))
+        wrong += [] if ended.code == 0 else [f"doctor: {ended.out} {ended.err}"]
     return wrong
 
 

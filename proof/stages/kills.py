@@ -230,7 +230,13 @@ class Line:
     def _rest(self, place: Place) -> None:
         """Let a home come to rest, judge it in full, sum it up, throw it away."""
         try:
-            wrong = judge(place.home, place.books, self._nursery, oracle=place.oracle)
+            wrong = judge(
+                place.home,
+                place.books,
+                self._nursery,
+                oracle=place.oracle,
+                doctor=place is self._elder,
+            )
         except (NotStarted, TimeoutError) as fault:
             wrong = [f"{type(fault).__name__}: {str(fault)[-400:]}"]
         self.tally.counts["homes judged"] += 1
@@ -303,7 +309,7 @@ def _phase(trace: Trace, struck_ns: int) -> str:
 def run(task: Task) -> Outcome:
     """Kill, judge, count."""
     floor = fsync_floor(task.folder)
-    quota = Quota(task.count(60, 10_000))
+    quota = Quota(task.count(50, 10_000))
     with Nursery() as nursery, ThreadPoolExecutor(LINES) as pool:
         lines = [Line(number, task, quota, nursery) for number in range(LINES)]
         tally = _summed(list(pool.map(Line.run, lines)))
