@@ -105,7 +105,7 @@ class Provider:
                 """Be silent."""
 
             def do_POST(self) -> None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # it died in the middle of asking
                     provider.answer(self)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -118,12 +118,12 @@ class Inbox:
                 try:
                     hit("mail.bad.half")
                     rename_noreplace(new, name, bad, target)
-                    hit("mail.bad.after")
                 except OSError as error:
                     remove(bad, target + ".reason.json", missing_ok=True)
                     if isinstance(error, FileNotFoundError):
                         return None
                     raise
+                hit("mail.bad.after")
                 return target
         return None
 

@@ -6,6 +6,7 @@ which the day (`proof.day`) must come to its end; then the judge looks (`proof.d
 
 import itertools
 import random
+import re
 import shutil
 import tempfile
 import threading
@@ -36,22 +37,11 @@ ELSEWHERE: Final = {
     "tests/unit/aiokit/test_files.py shows it",
 }
 """Points that this machine cannot reach in a daemon."""
-_FAILING: Final = (
-    "files.",
-    "mail.place.",
-    "mail.claim.",
-    "mail.done.",
-    "mail.release.",
-    "mail.bad.",
-    "mail.adopt.",
-    "mail.read.",
-    "log.commit.before",
-    "log.commit.half",
-    "log.migrate.before",
-    "log.remove.before",
-    "log.checkpoint.",
+_FAILING: Final = re.compile(
+    r"(files|mail\.(place|claim|done|release|bad|adopt)|log\.(commit|migrate|remove|checkpoint))"
+    r"\..*(before|half)|files\.(create|write|fsync|dirsync)\.after|mail\.read\.after"
 )
-"""Points, or starts of them, at which the system can refuse. After a commit it can not."""
+"""Points at which the system can refuse: before a step, and within a row of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +206,7 @@ def errors_everywhere(day: dict[str, int], *, hits: Sequence[int]) -> list[Case]
     return [
         Case((f"{one}=raise:{error}@{n}",), errors=True)
         for one in sorted(day)
-        if one.startswith(_FAILING)
+        if _FAILING.fullmatch(one)
         for error in ERRNOS
         for n in hits
         if n <= day[one]
