@@ -23,6 +23,7 @@ import click
 from brainpilot_rt import __version__
 from brainpilot_rt.aiokit.lock import AlreadyOwned
 from brainpilot_rt.cli.client import Client, as_object
+from brainpilot_rt.cli.escapes import try_to_escape
 from brainpilot_rt.cli.export import LOG_FILE, log_at_rest
 from brainpilot_rt.cli.options import (
     Common,
@@ -60,16 +61,22 @@ class Check:
 
 
 @click.command("doctor")
+@click.option(
+    "--sandbox", "escape", is_flag=True, help="Try to break out of the shell's sandbox instead."
+)
 @json_option
 @with_mailbox_dir
 @with_daemon
 @with_talk
 @pass_common
-def doctor_command(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by name
+def doctor_command(common: Common, escape: bool, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Check this machine, the settings, the data directory, the log, the mailboxes, the models.
 
     Exit code 1 when something is wrong; warnings are not.
     """
+    if escape:
+        try_to_escape(common, as_json=as_json)
+        return
     settings = common.settings()
     client = common.running()
     checks = [

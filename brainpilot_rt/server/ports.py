@@ -33,6 +33,11 @@ class Backend(Protocol):
 
     # liveness -------------------------------------------------------------------------------
     @property
+    def no_shell(self) -> str | None:
+        """Why agents can not run commands although they should; None while all is as wanted."""
+        ...
+
+    @property
     def read_only(self) -> str | None:
         """Why nothing is accepted at present: the code of the log's trouble; None when all is."""
         ...

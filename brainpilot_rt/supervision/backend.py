@@ -102,6 +102,11 @@ class Backend:
         )
 
     @property
+    def no_shell(self) -> str | None:
+        """Why agents can not run commands although they should; None while all is as wanted."""
+        return self._organs.liveness.no_shell
+
+    @property
     def read_only(self) -> str | None:
         """Why nothing is accepted at present: the code of the log's trouble; None when all is."""
         return self._storage.read_only

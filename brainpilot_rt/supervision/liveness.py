@@ -52,6 +52,8 @@ class Liveness:
         self.last_activity_ms = now_ms()
         self.idle_epoch = 0
         self.closing = False
+        self.no_shell: str | None = None
+        """Why there is no shell tool although the settings want one."""
 
     @contextmanager
     def hold(self, kind: LeaseKind) -> Generator[None]:

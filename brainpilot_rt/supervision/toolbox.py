@@ -1,6 +1,7 @@
 """The tools there are, built once from the settings; which of them an agent gets is governance."""
 
 import hashlib
+import logging
 from dataclasses import replace
 
 from brainpilot_rt.settings import Settings
@@ -17,16 +18,16 @@ from brainpilot_rt.tools.skills import skill_tool
 from brainpilot_rt.tools.team import team_tools
 from brainpilot_rt.tools.tracing import graph_tools
 
+_log = logging.getLogger(__name__)
+
 
 async def toolbox(settings: Settings, template: Template, liveness: Liveness) -> Registry:
     """Every tool there is; which of them an agent is offered is decided per role."""
-    path = settings.environment.get("PATH", "")
-    policy = ShellPolicy(
-        mode=settings.agents.shell,
-        sandbox=await sandbox.probe(path),
-        marker_prefix=marker(settings),
-    )
+    policy = await shell_policy(settings)
     shell = shell_tool(policy)
+    if policy.mode == "sandbox" and isinstance(policy.sandbox, sandbox.NotEnforceable):
+        liveness.no_shell = policy.sandbox.reason
+        _log.warning("agents can not run commands: %s", liveness.no_shell)
     return Registry(
         [
             *editing_tools(),
@@ -37,6 +38,15 @@ async def toolbox(settings: Settings, template: Template, liveness: Liveness) ->
             skill_tool(template.skill_libraries),
             *([_leased(shell, liveness)] if shell else []),
         ]
+    )
+
+
+async def shell_policy(settings: Settings) -> ShellPolicy:
+    """How commands run here, the sandbox tried."""
+    return ShellPolicy(
+        mode=settings.agents.shell,
+        sandbox=await sandbox.probe(settings.environment.get("PATH", "")),
+        marker_prefix=marker(settings),
     )
 
 

@@ -51,6 +51,7 @@ class FakeBackend(FakeSessions):
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
         self.read_only: str | None = None
+        self.no_shell: str | None = None
         self.touched = 0
         self.stopping = False
         self._new_id = new_id

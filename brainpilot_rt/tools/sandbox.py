@@ -18,7 +18,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,12 @@ from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.paths import ATTACHMENTS
 
 _SYSTEM: Final = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix")
+_KERNEL: Final = ("sys", "irq", "bus", "fs", "acpi", "scsi", "mtrr", "pressure", "sysrq-trigger")
+"""Of `/proc`: what a command of root could set for the whole machine, without any capability."""
+_ROOTS_OWN: Final = ("shadow", "shadow-", "gshadow", "gshadow-", "sudoers", "sudoers.d", "ssh")
+"""Of `/etc`: what only root may read, and a command of root's daemon could."""
+_USERS: Final = (("--unshare-user", "--disable-userns"), ("--unshare-user-try",))
+"""A user namespace without further ones inside; where that can not be had, what can."""
 _HOME: Final = "/home/agent"
 _PROCESSES_MAX: Final = 1024
 _FILE_BLOCKS_MAX: Final = 10 * 1024 * 1024  # of 1,024 bytes
@@ -58,20 +64,24 @@ class Sandbox:
     bwrap: Path
     readable: tuple[Path, ...] = ()
     """Folders shown read-only beside the system's own (a toolchain in a home folder)."""
+    users: tuple[str, ...] = _USERS[-1]
+    """Options of bubblewrap for the user namespace."""
 
     def argv(
         self, workspace: Workspace, command: str, env: Mapping[str, str], *, has_git: bool = False
     ) -> list[str]:
-        """The command line; pure. `has_git`: the work tree holds a real `.git` folder."""
+        """The command line. `has_git`: the work tree holds a real `.git` folder."""
         shown = [*(Path("/", name) for name in _SYSTEM), *self.readable]
         return [
             str(self.bwrap),
-            *("--unshare-user-try", "--unshare-net", "--unshare-pid", "--unshare-ipc"),
+            *(*self.users, "--unshare-net", "--unshare-pid", "--unshare-ipc"),
             *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--clearenv"),
             *_environment(env),
             *_each("--ro-bind-try", shown),
+            *_covered(Path("/etc", name) for name in _ROOTS_OWN),
             *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - its own
+            *_each("--ro-bind-try", [Path("/proc", name) for name in _KERNEL]),
             *("--dir", "/var/tmp", "--dir", "/run", "--dir", _HOME),  # noqa: S108 - its own
             *_roots(workspace),
             *_covers(workspace, shown),
@@ -107,7 +117,16 @@ async def probe(path: str, readable: Sequence[Path] = ()) -> Sandbox | NotEnforc
     found = shutil.which("bwrap", path=path)
     if found is None:
         return NotEnforceable("bubblewrap (bwrap) is not installed")
-    sandbox = Sandbox(Path(found), tuple(readable))
+    tried: Sandbox | NotEnforceable = NotEnforceable("bubblewrap was not tried")
+    for users in _USERS:
+        tried = await _tried(Sandbox(Path(found), tuple(readable), users), path)
+        if isinstance(tried, Sandbox):
+            break
+    return tried
+
+
+async def _tried(sandbox: Sandbox, path: str) -> Sandbox | NotEnforceable:
+    """The sandbox, if it confines here."""
     with tempfile.TemporaryDirectory(prefix="bp-probe-") as folder:
         canary, workspace = await asyncio.to_thread(_bait, Path(folder))
         env = {"PATH": path, "CANARY": str(canary)}
@@ -146,6 +165,14 @@ def _environment(env: Mapping[str, str]) -> list[str]:
 
 def _each(option: str, paths: Sequence[Path]) -> list[str]:
     return [word for path in paths for word in (option, str(path), str(path))]
+
+
+def _covered(paths: Iterable[Path]) -> list[str]:
+    """Nothing in the place of each that is there."""
+    there = [path for path in paths if not path.is_symlink() and path.exists()]
+    folders = [word for path in there if path.is_dir() for word in ("--tmpfs", str(path))]
+    files = [path for path in there if not path.is_dir()]
+    return folders + [word for one in files for word in ("--ro-bind", "/dev/null", str(one))]
 
 
 def _roots(workspace: Workspace) -> list[str]:

@@ -64,11 +64,17 @@ class ServiceRoutes:
         """Set when the table of routes is known."""
 
     async def health(self, _: Request) -> Response:
-        """GET /health: alive, and who it is; `readOnly` says why nothing is accepted, if so."""
-        if read_only := self._backend.read_only:
-            identity = {"status": "ok", "instanceId": self._backend.instance_id}
-            return json_response((200, identity | {"readOnly": read_only}))
-        return self._health
+        """GET /health: alive, and who it is.
+
+        `readOnly` says why nothing is accepted, `noShell` why no command can be run, if so.
+        """
+        troubles = {"readOnly": self._backend.read_only, "noShell": self._backend.no_shell}
+        said = {name: why for name, why in troubles.items() if why is not None}
+        if not said:
+            return self._health
+        return json_response(
+            (200, {"status": "ok", "instanceId": self._backend.instance_id} | said)
+        )
 
     async def healthz(self, _: Request) -> Response:
         """GET /healthz: alive."""
