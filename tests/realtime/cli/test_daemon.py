@@ -76,6 +76,7 @@ def test_no_token_goes_to_a_stranger_at_the_port_of_a_daemon_that_died(shell: Sh
 
 
 @pytest.mark.fault("F10")
+@pytest.mark.timeout(150)
 def test_starts_that_fail_again_and_again_change_nothing(shell: Shell) -> None:
     session = shell.run("up", "--once", "--json", "--quiet").last["session"]
     before = shell.run("export", session).out

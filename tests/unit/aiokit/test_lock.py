@@ -56,6 +56,7 @@ def test_another_process_is_refused_and_told_who_holds_the_directory(tmp_path: P
         _end(holder)
 
 
+@pytest.mark.fault("F6")
 def test_the_lock_of_a_killed_process_is_free_though_its_pid_file_stays(tmp_path: Path) -> None:
     holder = _holder(tmp_path)
     assert _first_line(holder) == "mine"
@@ -66,6 +67,7 @@ def test_the_lock_of_a_killed_process_is_free_though_its_pid_file_stays(tmp_path
         assert (tmp_path / PID_NAME).read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.fault("F7")
 def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path: Path) -> None:
     program = HOLD.replace("sys.stdin.read()", "").replace(
         'print("mine", flush=True)',
@@ -87,6 +89,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(tmp_path: Path)
         os.kill(child, 9)
 
 
+@pytest.mark.fault("F5")
 def test_of_many_that_start_at_once_exactly_one_gets_the_directory(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         holders = list(pool.map(_holder, [tmp_path] * 6))
@@ -137,3 +140,18 @@ def test_a_directory_that_is_not_there_is_not_made_again(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError):
         InstanceLock(tmp_path / "nowhere").acquire()
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.fault("F13", "F5")
+def test_a_lock_whose_file_was_deleted_or_moved_is_no_longer_in_place(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with InstanceLock(home) as lock:
+        assert lock.in_place()
+        (home / LOCK_NAME).unlink()
+        assert not lock.in_place()
+        with InstanceLock(home) as second:
+            assert second.in_place()
+            lock.release()
+            assert (home / PID_NAME).exists(), "the second owner's word is not the first one's"
+        assert not lock.in_place()

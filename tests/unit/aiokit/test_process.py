@@ -118,6 +118,7 @@ async def test_the_file_is_bounded(tmp_path: Path, spill: int) -> None:
     assert output.tail == b"99\n100000\n"
 
 
+@pytest.mark.fault("D13", "H12")
 async def test_a_full_disk_under_the_file_does_not_fail_the_command(tmp_path: Path) -> None:
     limits = OutputLimits(head_bytes=10, tail_bytes=10, spill_bytes_max=1_000_000)
     full = os.open("/dev/full", os.O_WRONLY)
@@ -162,6 +163,7 @@ async def test_a_daemonised_grandchild_is_found_by_the_marker(tmp_path: Path) ->
     assert not any(map(_alive, _pids(finished)))
 
 
+@pytest.mark.fault("H12")
 async def test_a_fork_storm_is_ended(tmp_path: Path) -> None:
     script = "trap '' TERM; f() { while :; do sleep 5 & sleep 0.01; done; }; f & f & f"
     finished = await run(_command(tmp_path, script, deadline_s=0.3, grace_s=0.1), LIMITS)
@@ -205,6 +207,7 @@ async def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert [await count_after_one() for _ in range(3)] == [first] * 3
 
 
+@pytest.mark.fault("F11", "S35")
 async def test_what_an_earlier_process_left_is_found_by_its_marker_and_nothing_else_is(
     tmp_path: Path,
 ) -> None:

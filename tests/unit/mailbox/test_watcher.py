@@ -70,6 +70,7 @@ async def test_a_file_renamed_into_place_is_reported_once_the_watcher_is_armed(t
     assert hints.troubles == []
 
 
+@pytest.mark.fault("E3", "C18")
 async def test_a_name_that_is_no_utf8_costs_a_restart_and_nothing_else(tmp_path: Path):
     async with watching(tmp_path) as (hints, _):
         (tmp_path / os.fsdecode(b"\xff.json")).touch()
@@ -91,6 +92,7 @@ async def test_a_root_deleted_and_made_again_is_watched_again(tmp_path: Path):
         await hints.until(root / "note.json")
 
 
+@pytest.mark.fault("E2")
 async def test_a_root_that_cannot_be_watched_is_polled_and_flagged(tmp_path: Path):
     hints = Hints()
     watcher = FileWatcher(hints.troubles.append)

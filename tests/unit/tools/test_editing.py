@@ -1,11 +1,19 @@
 """read, write, edit."""
 
+import errno
+import os
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from brainpilot_rt.domain.errors import CommandRejected, Conflict, Forbidden
+from brainpilot_rt.domain.errors import (
+    CommandRejected,
+    Conflict,
+    Forbidden,
+    RuntimeFault,
+    TooLarge,
+)
 from brainpilot_rt.testing.desk import Desk, Put, Use
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.registry import Registry
@@ -79,6 +87,7 @@ async def test_an_edit_that_is_not_clear_changes_nothing(
     assert path.read_text() == "x = 1\ny = 1\n"
 
 
+@pytest.mark.fault("H14")
 async def test_replace_all_line_ends_and_odd_bytes_are_kept(use: Use, put: Put):
     path = put("a.txt", b"a\r\nb\r\nb\r\n\xff\r\n")
     await use("edit", path="a.txt", old_text="a\nb", new_text="c\nd")
@@ -87,6 +96,7 @@ async def test_replace_all_line_ends_and_odd_bytes_are_kept(use: Use, put: Put):
     assert path.read_bytes() == b"c\nd\nb\n\xff\n"
 
 
+@pytest.mark.fault("H14", "H16")
 @pytest.mark.fault("H14", "H16")
 async def test_an_edit_of_a_file_changed_meanwhile_is_refused(
     use: Use, put: Put, desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -107,6 +117,7 @@ async def test_an_edit_of_a_file_changed_meanwhile_is_refused(
     assert path.read_text() == "one and more"
 
 
+@pytest.mark.fault("H14", "S19")
 async def test_git_and_links_are_not_written(use: Use, put: Put, desk: Desk, tmp_path: Path):
     put(".git/config", "[core]")
     (tmp_path / "secret").write_text("s")
@@ -118,3 +129,35 @@ async def test_git_and_links_are_not_written(use: Use, put: Put, desk: Desk, tmp
     with pytest.raises(CommandRejected):
         await use("write", path="link", content="x")
     assert (tmp_path / "secret").read_text() == "s"
+
+
+@pytest.mark.fault("H14")
+async def test_an_edit_keeps_the_mode_and_a_file_or_folder_that_cannot_be_edited_says_why(
+    use: Use, put: Put
+):
+    path = put("run.sh", "#!/bin/sh\necho 1\n")
+    path.chmod(0o751)
+    await use("edit", path="run.sh", old_text="echo 1", new_text="echo 2")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("#!/bin/sh\necho 2\n", 0o751)
+    with put("huge.txt", "").open("r+b") as file:
+        file.truncate(30 * 1024 * 1024)
+    with pytest.raises(TooLarge, match="huge"):
+        await use("edit", path="huge.txt", old_text="a", new_text="b")
+
+
+@pytest.mark.fault("H14")
+async def test_a_file_on_another_device_or_a_full_one_is_told_and_stays_as_it_was(
+    use: Use, put: Put, monkeypatch: pytest.MonkeyPatch
+):
+    path = put("a.txt", "one")
+    for number in (errno.EXDEV, errno.EBUSY, errno.EROFS, errno.ENOSPC, errno.EACCES):
+
+        def fails(*_: object, why: int = number, **__: object) -> None:
+            raise OSError(why, os.strerror(why))
+
+        monkeypatch.setattr(os, "rename", fails)
+        with pytest.raises(RuntimeFault, match=r"a\.txt"):
+            await use("edit", path="a.txt", old_text="one", new_text="two")
+        monkeypatch.undo()
+        assert path.read_text() == "one"
+        assert [one.name for one in path.parent.iterdir()] == ["a.txt"]

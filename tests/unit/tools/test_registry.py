@@ -1,15 +1,19 @@
 """Tools by name and what a model is told of them."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.governance.access import allowed_tools
+from brainpilot_rt.testing.desk import Desk
+from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.finding import finding_tools
-from brainpilot_rt.tools.registry import Registry, Tool
+from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput, on_thread
 from brainpilot_rt.tools.retrieving import search_tool
 from brainpilot_rt.tools.sandbox import NotEnforceable, Sandbox
 from brainpilot_rt.tools.shell import ShellMode, ShellPolicy, shell_tool
@@ -72,3 +76,23 @@ def test_bash_is_offered_only_where_its_policy_can_be_kept():
 def test_a_name_given_twice_is_an_error():
     with pytest.raises(ValueError, match="same name"):
         Registry([*registry(), *registry()])
+
+
+@pytest.mark.realtime
+@pytest.mark.fault("E10")
+async def test_tools_that_hang_on_their_threads_leave_the_threads_of_all_others_free(desk: Desk):
+    over = threading.Event()
+
+    def hang(_context: ToolContext, _wanted: Arguments) -> ToolOutput:
+        over.wait()
+        return ToolOutput("done")
+
+    async def call() -> None:
+        await on_thread(hang)(desk.context(), Arguments())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(100):
+            group.create_task(call())
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(int, "42") == 42
+        over.set()
