@@ -352,12 +352,15 @@ async def _audited(home: DaemonHome) -> list[str]:
 
 
 def _letters_left(life: Life, books: Books) -> list[str]:
-    """Wait until no box of a session at rest holds a letter that is not at its end."""
+    """Wait until no box of a session at rest holds a letter that is not at its end.
+
+    A death can leave a file in a `tmp/`; such a one is nobody's letter and is swept by its age.
+    """
     root = Path(life.ready()["mailbox_dir"])
     ends = time.monotonic() + PATIENCE_S
     while left := [
         str(path.relative_to(root))
-        for box in ("tmp", "new", "cur")
+        for box in ("new", "cur")
         for path in root.glob(f"*/*/{box}/*.json")
         if path.parts[-4] in books.sessions
     ]:
