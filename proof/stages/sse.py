@@ -172,7 +172,7 @@ def _p(times: list[float], share: float) -> float:
 
 
 async def _stalled(task: Task, daemon: RunningDaemon, outcome: Outcome) -> dict[str, Any]:
-    live, writes = task.count(20, 100), task.count(60, 2000)
+    live, writes = task.count(20, 100), task.count(60, 500)
     session = await _new(daemon)
     arms: dict[str, list[float]] = {"none": [], "one": []}
     cut = 0.0
