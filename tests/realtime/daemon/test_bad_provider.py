@@ -56,6 +56,7 @@ async def script(ask: Ask) -> Reply:
     yield "Fine."
 
 
+@pytest.mark.fault("G2", "G4", "G6", "G9", "G14")
 @pytest.mark.parametrize("words", [FINAL, PASSING], ids=["final", "passing"])
 async def test_whatever_a_provider_does_the_user_is_told_and_the_next_message_works(
     tmp_path: Path, words: dict[str, str]
@@ -96,6 +97,7 @@ async def one_trouble(daemon: RunningDaemon, told: Provider, word: str, named: s
     assert SECRET not in str(events) + str(lines)
 
 
+@pytest.mark.fault("G2", "G3")
 async def test_a_provider_that_is_busy_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     busy = [
         Refused("429 Too Many Requests", '{"error":{"message":"slow"}}', retry_after="0"),

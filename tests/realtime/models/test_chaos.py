@@ -82,6 +82,7 @@ async def test_a_stream_is_read_and_its_connection_used_again() -> None:
         assert server.connections == 1
 
 
+@pytest.mark.fault("G1")
 async def test_a_refused_connection_is_retryable_and_named() -> None:
     async with chaos(_answer) as server:
         pass
@@ -91,6 +92,7 @@ async def test_a_refused_connection_is_retryable_and_named() -> None:
     assert caught.value.code == "connection"
 
 
+@pytest.mark.fault("G1")
 async def test_tls_to_a_server_that_speaks_none_is_a_connection_fault() -> None:
     async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -104,6 +106,7 @@ async def test_tls_to_a_server_that_speaks_none_is_a_connection_fault() -> None:
     assert caught.value.code == "connection"
 
 
+@pytest.mark.fault("G6")
 @pytest.mark.parametrize("ending", ["reset", "close"])
 async def test_a_connection_cut_in_an_answer_keeps_what_was_said_and_fails(ending: str) -> None:
     async def cut(exchange: Exchange) -> None:
@@ -131,6 +134,7 @@ async def test_a_connection_closed_before_the_answer_is_tried_again() -> None:
     assert len(server.heads) == 2
 
 
+@pytest.mark.fault("G2")
 async def test_a_busy_provider_is_asked_again_after_the_time_it_named() -> None:
     async def busy(exchange: Exchange) -> None:
         await exchange.start("429 Too Many Requests", "application/json", retry_after="0.01")
@@ -143,6 +147,7 @@ async def test_a_busy_provider_is_asked_again_after_the_time_it_named() -> None:
     assert _text(events) == "hello"
 
 
+@pytest.mark.fault("G16")
 async def test_a_redirect_is_not_followed_with_the_key() -> None:
     async with chaos(_answer) as elsewhere:
 
@@ -157,6 +162,7 @@ async def test_a_redirect_is_not_followed_with_the_key() -> None:
         assert elsewhere.heads == []
 
 
+@pytest.mark.fault("G9")
 async def test_an_html_page_with_status_200_is_a_protocol_fault() -> None:
     async def page(exchange: Exchange) -> None:
         await exchange.start(kind="text/html")
@@ -168,6 +174,7 @@ async def test_an_html_page_with_status_200_is_a_protocol_fault() -> None:
     assert caught.value.code == "protocol"
 
 
+@pytest.mark.fault("G9")
 async def test_an_answer_that_is_not_http_is_a_fault() -> None:
     async def noise(exchange: Exchange) -> None:
         await exchange.raw(b"\x00\xff ssh or so\r\n\r\n")
@@ -177,6 +184,7 @@ async def test_an_answer_that_is_not_http_is_a_fault() -> None:
         await _through(noise)
 
 
+@pytest.mark.fault("G9", "G13")
 @pytest.mark.timeout(30)
 async def test_an_endless_line_ends_in_a_fault_and_not_in_memory() -> None:
     async def line(exchange: Exchange) -> None:
@@ -190,6 +198,7 @@ async def test_an_endless_line_ends_in_a_fault_and_not_in_memory() -> None:
     assert caught.value.code == "protocol"
 
 
+@pytest.mark.fault("G13")
 @pytest.mark.timeout(30)
 async def test_an_endless_answer_ends_at_the_output_limit() -> None:
     async def flood(exchange: Exchange) -> None:
@@ -209,6 +218,7 @@ async def test_an_endless_answer_ends_at_the_output_limit() -> None:
     assert peak < 64 * 1024 * 1024
 
 
+@pytest.mark.fault("G9", "G13")
 async def test_bytes_that_come_one_by_one_are_whole_in_the_end() -> None:
     async def drip(exchange: Exchange) -> None:
         await exchange.start()
@@ -219,6 +229,7 @@ async def test_bytes_that_come_one_by_one_are_whole_in_the_end() -> None:
     assert _text((await _through(drip))[0]) == "z\u00fcg \u6c34"
 
 
+@pytest.mark.fault("G5")
 @pytest.mark.parametrize("after", ["nothing", "headers", "half"])
 async def test_cancelling_a_silent_call_closes_its_connection(after: str) -> None:
     reached = asyncio.Event()
@@ -260,6 +271,7 @@ async def test_a_server_that_never_hangs_up_does_not_hold_the_reply() -> None:
     assert _text((await _through(linger))[0]) == "hello"
 
 
+@pytest.mark.fault("G8")
 async def test_an_anthropic_stream_passes_comments_and_pings() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.start()
@@ -300,6 +312,7 @@ def test_addresses_of_this_machine_are_recognised() -> None:
         assert not is_loopback(url)
 
 
+@pytest.mark.fault("G1")
 async def test_an_address_that_is_none_is_a_clear_fault() -> None:
     http = Http()
     with pytest.raises(FatalFault):

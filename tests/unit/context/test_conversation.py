@@ -158,6 +158,7 @@ def test_every_other_letter_is_fenced_and_labelled():
     )
 
 
+@pytest.mark.fault("S14")
 @pytest.mark.parametrize(
     "authority", [Authority(origin="external"), Authority(origin="agent", tainted=True)]
 )

@@ -10,6 +10,7 @@ ROLES = (
 )
 
 
+@pytest.mark.fault("S16")
 def test_only_the_principal_makes_and_ends_agents():
     for role in ROLES:
         assert (allowed_tools(role) >= {"create_agent", "destroy_agent"}) == (role == "principal")

@@ -123,6 +123,7 @@ def test_cache_tokens_are_counted_apart() -> None:
     assert reply.usage == Usage(input=5, output=9, cache_read=100, cache_write=30)
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize("usage", [{}, {"input_tokens": -4, "output_tokens": 2}])
 def test_missing_or_negative_usage_is_estimated_and_marked(usage: dict[str, int]) -> None:
     start = {"type": "message_start", "message": {"usage": usage}}
@@ -131,6 +132,7 @@ def test_missing_or_negative_usage_is_estimated_and_marked(usage: dict[str, int]
     assert reply.usage.output == 3
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize(
     ("wire", "ours"),
     [
@@ -149,6 +151,7 @@ def test_every_stop_reason_is_mapped(wire: str | None, ours: StopReason) -> None
     assert reply.stop_reason is ours
 
 
+@pytest.mark.fault("G8")
 def test_unknown_events_blocks_and_deltas_are_ignored() -> None:
     _, reply = _fold(
         {"type": "ping"},
@@ -169,6 +172,7 @@ def test_redacted_thinking_goes_back_verbatim() -> None:
     assert body["messages"][1]["content"] == [block, {"type": "text", "text": "x"}]
 
 
+@pytest.mark.fault("G10")
 def test_invalid_arguments_are_kept_as_text() -> None:
     _, reply = _fold(START, *_tool(0, "toolu_aaaaaaaa", "ls", '{"a": '), _end("max_tokens"), STOP)
     (call,) = reply.message.tool_calls
@@ -176,6 +180,7 @@ def test_invalid_arguments_are_kept_as_text() -> None:
     assert reply.stop_reason is StopReason.LENGTH
 
 
+@pytest.mark.fault("G10")
 def test_missing_short_and_repeated_call_ids_are_replaced() -> None:
     earlier = AssistantMessage(
         parts=(ToolCall(call_id=CallId("toolu_old12345"), name="ls", arguments={}),)
@@ -197,18 +202,21 @@ def test_missing_short_and_repeated_call_ids_are_replaced() -> None:
     assert all(each.startswith("call_") for each in (ids[0], ids[1], ids[2], ids[4]))
 
 
+@pytest.mark.fault("G10")
 def test_too_many_calls_are_a_fault() -> None:
     blocks = [event for n in range(CALLS_MAX + 1) for event in _tool(n, "", "ls")]
     with pytest.raises(FatalFault, match="200 tool calls"):
         _fold(START, *blocks)
 
 
+@pytest.mark.fault("G7")
 def test_an_error_inside_the_stream_is_a_fault() -> None:
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     with pytest.raises(RetryableFault, match="Overloaded"):
         _fold(START, *_text(0, "x"), error)
 
 
+@pytest.mark.fault("G9")
 @pytest.mark.parametrize("data", ["{", "[1]", "5", "", "<html>"])
 def test_garbage_is_a_protocol_fault(data: str) -> None:
     fold = AnthropicFold(request("p"), ModelRef(provider="p", model="m"), SequentialIds())

@@ -78,6 +78,7 @@ async def test_attempts_before_the_first_word_are_announced_and_repeated() -> No
     assert isinstance(events[-1], ReplyFinished)
 
 
+@pytest.mark.fault("G2")
 @pytest.mark.parametrize(
     "value", ["7", (START + timedelta(seconds=7)).strftime("%a, %d %b %Y %H:%M:%S GMT")]
 )
@@ -90,6 +91,7 @@ async def test_retry_after_is_honoured_in_both_forms(value: str) -> None:
     assert _now() - began == pytest.approx(7.0)
 
 
+@pytest.mark.fault("G2")
 async def test_a_retry_after_beyond_the_cap_fails_at_once() -> None:
     port, transport = dispatcher(Reply(status=429, headers={"retry-after": "86400"}), OK)
     with pytest.raises(RetryableFault) as caught:
@@ -98,6 +100,7 @@ async def test_a_retry_after_beyond_the_cap_fails_at_once() -> None:
     assert len(transport.sent) == 1
 
 
+@pytest.mark.fault("G3")
 async def test_attempts_are_counted_and_end() -> None:
     port, transport = dispatcher(*[BUSY] * 9)
     with pytest.raises(RetryableFault):
@@ -105,6 +108,7 @@ async def test_attempts_are_counted_and_end() -> None:
     assert len(transport.sent) == 5
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
 async def test_what_would_fail_again_is_tried_once(status: int) -> None:
     port, transport = dispatcher(Reply(status=status, headers={}), OK)
@@ -113,6 +117,7 @@ async def test_what_would_fail_again_is_tried_once(status: int) -> None:
     assert len(transport.sent) == 1
 
 
+@pytest.mark.fault("G3", "G6")
 async def test_nothing_is_repeated_once_something_was_said() -> None:
     half = openai_stream(delta(content="half"), done=False)
     port, transport = dispatcher(Reply(chunks=(half, RetryableFault("reset"))), OK)
@@ -123,6 +128,7 @@ async def test_nothing_is_repeated_once_something_was_said() -> None:
     assert len(transport.sent) == 1
 
 
+@pytest.mark.fault("G6")
 async def test_a_stream_without_its_end_marker_is_a_fault_and_not_a_reply() -> None:
     half = openai_stream(delta(content="half"), done=False)
     seen: list[ModelEvent] = []
@@ -147,6 +153,7 @@ async def test_a_connection_lost_after_the_last_word_loses_nothing() -> None:
     assert last.message.text == "all"
 
 
+@pytest.mark.fault("G12")
 async def test_usage_that_comes_late_is_still_counted() -> None:
     text = openai_stream(delta(content="x"), delta(finish="stop"), done=False)
     usage = b'data: {"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}\n\n'
@@ -167,6 +174,7 @@ async def test_an_answer_that_is_no_event_stream_is_a_protocol_fault(
     assert caught.value.code == "protocol"
 
 
+@pytest.mark.fault("G14")
 async def test_a_key_that_the_provider_echoes_is_cut_out() -> None:
     body = f'{{"error": {{"message": "bad key {KEY} and {KEY[:20]}x"}}}}'.encode()
     port, _ = dispatcher(Reply(status=401, headers={}, chunks=(body,)))
@@ -182,6 +190,7 @@ async def test_deltas_of_one_chunk_are_joined() -> None:
     assert deltas == [TextDelta(index=0, text="012345678")]
 
 
+@pytest.mark.fault("G15")
 async def test_a_provider_in_trouble_is_called_by_one_agent_after_the_other() -> None:
     agents = 20
     asked = Reply(status=429, headers={"retry-after": "10"})
@@ -198,6 +207,7 @@ async def test_a_provider_in_trouble_is_called_by_one_agent_after_the_other() ->
     assert apart[2] >= apart[1] + SPACING_S * 0.99
 
 
+@pytest.mark.fault("G5")
 async def test_silence_of_ten_minutes_anywhere_in_a_stream_is_waited_for() -> None:
     text = openai_stream(delta(content="at last"), done=False)
     end = openai_stream(delta(finish="stop"))

@@ -21,6 +21,7 @@ def _body(message: str, kind: str = "x_error") -> bytes:
     return json.dumps({"error": {"type": kind, "message": message}}).encode()
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.parametrize(
     ("status", "code"),
     [
@@ -41,6 +42,7 @@ def test_what_would_fail_again_is_fatal(status: int, code: str) -> None:
     assert "no" in fault.message
 
 
+@pytest.mark.fault("G3")
 @pytest.mark.parametrize(
     ("status", "code"),
     [
@@ -59,6 +61,7 @@ def test_what_may_pass_is_retryable(status: int, code: str) -> None:
     assert (fault.code, fault.status, fault.retry_after_s) == (code, status, 3.0)
 
 
+@pytest.mark.fault("G4")
 @pytest.mark.parametrize(
     "message",
     [
@@ -90,6 +93,7 @@ def test_a_body_of_any_kind_is_classified(body: bytes) -> None:
     assert from_status(400, {}, body, now=NOW).code == "bad_request"
 
 
+@pytest.mark.fault("G2")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -108,6 +112,7 @@ def test_retry_after_is_read_in_every_form(headers: dict[str, str], seconds: flo
     assert retry_after(headers, now=NOW) == seconds
 
 
+@pytest.mark.fault("G7")
 @pytest.mark.parametrize(
     ("error", "kind", "code"),
     [
@@ -128,6 +133,7 @@ def test_an_error_inside_a_stream_is_classified_like_one_before_it(
     assert fault.code == code
 
 
+@pytest.mark.fault("G14")
 def test_keys_are_cut_out_of_messages() -> None:
     text = (
         "Incorrect API key provided: sk-proj-abcdef123456. Bearer eyJhbGciOi.eyJzdWIi.sig "

@@ -106,6 +106,7 @@ def test_calls_of_servers_that_number_nothing_are_told_apart(
     assert reply.stop_reason is StopReason.TOOL_USE
 
 
+@pytest.mark.fault("G11")
 @pytest.mark.parametrize(
     ("wire", "ours"),
     [
@@ -120,6 +121,7 @@ def test_every_stop_reason_is_mapped(wire: str, ours: StopReason) -> None:
     assert _fold(delta(content="x"), delta(finish=wire))[1].stop_reason is ours
 
 
+@pytest.mark.fault("G11")
 def test_a_refusal_is_text_and_a_stop_reason() -> None:
     _, reply = _fold(delta(refusal="I will not."), delta(finish="stop"))
     assert reply.message.text == "I will not."
@@ -136,6 +138,7 @@ def test_cached_tokens_are_taken_out_of_the_prompt_count() -> None:
     assert reply.usage == Usage(input=40, output=5, cache_read=60)
 
 
+@pytest.mark.fault("G12")
 @pytest.mark.parametrize(
     "usage", [None, {}, {"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": "9"}, [1]]
 )
@@ -154,6 +157,7 @@ def test_done_without_a_finish_reason_ends_the_reply() -> None:
     assert fold.finish().stop_reason is StopReason.END
 
 
+@pytest.mark.fault("G7")
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -171,6 +175,7 @@ def test_an_error_inside_the_stream_is_a_fault(name: str, data: str) -> None:
         list(_new().take(SseEvent(name, data)))
 
 
+@pytest.mark.fault("G9")
 @pytest.mark.parametrize("data", ["{", "[1]", "null", "<html>"])
 def test_garbage_is_a_protocol_fault(data: str) -> None:
     with pytest.raises(ProviderFault) as caught:
@@ -193,6 +198,7 @@ def test_chunks_without_anything_useful_do_no_harm(chunk: dict[str, Any]) -> Non
     list(_new().take(SseEvent("message", json.dumps(chunk))))
 
 
+@pytest.mark.fault("G8")
 def test_a_named_ping_without_json_is_ignored() -> None:
     assert list(_new().take(SseEvent("ping", "..."))) == []
 

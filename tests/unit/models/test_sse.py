@@ -24,6 +24,7 @@ def test_fields_comments_and_line_ends_follow_the_format() -> None:
     assert SseParser().feed(STREAM) == EVENTS
 
 
+@pytest.mark.fault("G9")
 @given(st.lists(st.integers(min_value=0, max_value=len(STREAM)), max_size=12))
 def test_chunks_may_be_cut_anywhere(cuts: list[int]) -> None:
     parser = SseParser()
@@ -40,6 +41,7 @@ def test_bytes_that_are_no_utf8_become_replacement_characters() -> None:
     assert SseParser().feed(b"data: a\xffb\n\n") == [SseEvent("message", "a\ufffdb")]
 
 
+@pytest.mark.fault("G9")
 def test_a_line_over_the_limit_is_a_fault_before_it_ends() -> None:
     parser = SseParser(bytes_max=100)
     parser.feed(b"data: " + b"x" * 90)
@@ -53,6 +55,7 @@ def test_an_event_of_many_lines_over_the_limit_is_a_fault() -> None:
         SseParser(bytes_max=100).feed(b"data: 0123456789\n" * 10)
 
 
+@pytest.mark.fault("G9")
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_garbage_never_breaks_the_parser(first: bytes, second: bytes) -> None:
     parser = SseParser()

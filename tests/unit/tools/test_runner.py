@@ -173,6 +173,7 @@ async def test_a_failure_is_a_result_and_disturbs_nobody(ledger: Ledger):
     assert not any("/home" in one.content for one in results)
 
 
+@pytest.mark.fault("G10")
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -331,6 +332,7 @@ async def test_a_cancelled_run_stays_cancelled_when_nothing_can_be_recorded(ledg
     assert work.cancelled()
 
 
+@pytest.mark.fault("H10")
 async def test_a_long_result_is_cut_and_kept_whole(ledger: Ledger, desk: Desk):
     text = "\n".join(f"line {number}" for number in range(2_000))
     result = (await runner(ledger, SAY).run([call(1, text=text)]))[0]
@@ -342,6 +344,7 @@ async def test_a_long_result_is_cut_and_kept_whole(ledger: Ledger, desk: Desk):
     assert desk.workspace.read_text(result.full_output_path) == text
 
 
+@pytest.mark.fault("H10")
 async def test_a_result_is_cut_honestly_when_it_cannot_be_kept(ledger: Ledger, desk: Desk):
     (desk.root / ".truncated").symlink_to("/")
     result = (await runner(ledger, SAY).run([call(1, text="x" * 9_000)]))[0]

@@ -49,6 +49,7 @@ async def test_a_deadline_is_kept_only_when_set(desk: Desk):
     assert done.content.startswith("begun\n[stopped after the 0.3 s")
 
 
+@pytest.mark.fault("H10")
 async def test_a_flood_is_bounded_and_kept_in_the_work_tree(desk: Desk):
     done = await bash(desk, "unsandboxed", "seq 1 200000")
     assert done.content.startswith("1\n2\n")
@@ -72,6 +73,7 @@ async def test_stopping_leaves_no_process(desk: Desk):
     assert beat.read_text() == last
 
 
+@pytest.mark.fault("S20")
 async def test_asking_shows_the_command_as_it_is_and_no_means_no(desk: Desk):
     desk.answer = "Do not run it"
     done = await bash(desk, "ask", "touch made\x1b[2K; \u202e true")
@@ -93,6 +95,7 @@ async def test_the_sandbox_shows_the_work_tree_under_its_logical_name(desk: Desk
     assert (desk.root / "b.txt").read_text() == "new\n"
 
 
+@pytest.mark.fault("S8", "S19", "S22")
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -131,6 +134,7 @@ async def test_nothing_leads_out_of_the_sandbox(desk: Desk, put: Put, tmp_path: 
     assert not (desk.root / ".git" / "hooks" / "pre-commit").exists()
 
 
+@pytest.mark.fault("S23")
 async def test_the_environment_of_the_sandbox_is_the_listed_one(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ):
@@ -159,6 +163,7 @@ async def test_what_a_sandboxed_command_leaves_running_ends_with_it(desk: Desk):
     assert (desk.root / "beat").read_text() == last
 
 
+@pytest.mark.fault("S21")
 async def test_without_bubblewrap_there_is_no_sandbox(tmp_path: Path):
     missing = await probe(str(tmp_path))
     assert isinstance(missing, NotEnforceable)

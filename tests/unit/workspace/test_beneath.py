@@ -39,6 +39,7 @@ def test_a_file_below_is_opened(tree: int, opener: Opener):
     os.close(fd)
 
 
+@pytest.mark.fault("S11", "S12")
 @pytest.mark.parametrize(
     "parts",
     [("link",), ("out", "secret"), ("inside", "file"), ("inside",), ("magic", "etc", "passwd")],
@@ -61,6 +62,7 @@ def test_other_failures_say_what_they_are(
     assert failure.value.errno == number
 
 
+@pytest.mark.fault("S11", "S12")
 def test_swapping_a_folder_for_a_link_gains_nothing(tmp_path: Path, opener: Opener):
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder, text in ((root / "d", "fine"), (outside, "secret")):

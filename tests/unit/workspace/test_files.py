@@ -61,6 +61,7 @@ def test_only_a_missing_folder_lists_as_empty(workspace: Workspace):
         workspace.list_folder("out")
 
 
+@pytest.mark.fault("S11", "S12")
 @pytest.mark.parametrize("path", ["link", "out/secret", "out", "/workspace/out/secret"])
 def test_links_are_never_followed(workspace: Workspace, outside: Path, path: str):
     with pytest.raises(Forbidden):
@@ -71,6 +72,7 @@ def test_links_are_never_followed(workspace: Workspace, outside: Path, path: str
     assert (outside / "secret").read_text() == "secret"
 
 
+@pytest.mark.fault("S11")
 def test_a_write_through_a_linked_folder_makes_nothing_outside(workspace: Workspace, outside: Path):
     with pytest.raises(Forbidden):
         workspace.write("out/new/file", b"x")
@@ -123,6 +125,7 @@ def test_a_work_tree_of_ours_is_destroyed(workspace: Workspace):
     assert not workspace.destroy()
 
 
+@pytest.mark.fault("S11", "S19")
 def test_hidden_folders_do_not_exist_under_any_spelling(tmp_path: Path):
     data = tmp_path / ".bp-data"
     data.mkdir()
@@ -211,6 +214,7 @@ def test_of_two_writers_that_read_the_same_one_wins(workspace: Workspace):
     assert workspace.read_bytes("n") == b"100"
 
 
+@pytest.mark.fault("H10", "S26")
 def test_large_special_and_odd_files_are_refused(workspace: Workspace):
     workspace.write("big", b"x" * 100)
     with pytest.raises(TooLarge):
