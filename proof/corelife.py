@@ -111,6 +111,7 @@ async def _day(folder: Path) -> None:
     log = await SqliteEventLog.open(
         folder / "log.db", clock=SystemClock(), checkpoint_pages=_CHECKPOINT_PAGES
     )
+    _say("epoch", log.epoch)
     try:
         model = ScriptedModel(otherwise=Reply(("Well.",)))
         ask = Call("send_message", {"to": "librarian", "content": "look"})
@@ -182,6 +183,7 @@ class Said:
     sent: list[str] = field(default_factory=list[str])
     refused: list[str] = field(default_factory=list[str])
     ended: str = ""
+    epoch: str = ""
     code: int = 0
     hung: bool = False
     traced: list[str] = field(default_factory=list[str])
@@ -196,6 +198,8 @@ class Said:
                 self.sent.append(rest)
             case "refused":
                 self.refused.append(rest)
+            case "epoch":
+                self.epoch = rest
             case "ended":
                 self.ended = rest
             case _:
@@ -323,6 +327,8 @@ async def _after(folder: Path, said: Said) -> list[str]:
     (folder / "mail").mkdir(exist_ok=True)
     log = await SqliteEventLog.open(folder / "log.db", clock=SystemClock())
     try:
+        if said.epoch not in {"", log.epoch}:
+            return ["epoch: a death was taken for a restored log"]
         if not await log.head(SESSION):
             return ["lost: everything"] if said.posted else []
         setup = Setup(mail=True, tools=[effects_tool(folder)])

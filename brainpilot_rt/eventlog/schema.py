@@ -1,9 +1,9 @@
 """The log's tables, how they come to be, and when a file is refused.
 
-A database is opened in this order: refuse a newer one, check its pages if the last stop was not
-clean, migrate in one transaction per step, mark it as in use. Each step is safe to be killed in and
-to be repeated. A damaged file is never repaired here and never written to: it is refused, with the
-way out in the message.
+A database is opened in this order: refuse a newer one, check its pages if it is small or the last
+stop was not clean, migrate in one transaction per step, mark it as in use. Each step is safe to be
+killed in and to be repeated. A damaged file is never repaired here and never written to: it is
+refused, with the way out in the message.
 
 `events` is clustered by session, so a session is read from neighbouring pages; `pos` has an index
 of its own for reads over all sessions. `sessions` holds only what no event row tells: title and
@@ -60,6 +60,8 @@ _SETTINGS: Final = (
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
 )
+_CHECKED_BYTES: Final = 32 * 1024 * 1024
+"""Up to this size the pages are checked at every start: it takes a moment."""
 _BUSY_MS: Final = 5000
 """How long a commit waits for a person who has the file open in another program."""
 
@@ -99,9 +101,12 @@ def prepare(
     connection: sqlite3.Connection,
     *,
     new_epoch: str,
+    whole: bool = True,
     migrations: Sequence[Sequence[str]] = MIGRATIONS,
 ) -> str:
-    """Make the database ready for use and return its epoch (`new_epoch` if it is made now).
+    """Make the database ready for use and return its epoch.
+
+    That is `new_epoch` if it is made now, or if it is not `whole` (`lineage`).
 
     Raises `Unavailable` with the code `log_newer`, `log_foreign` or `log_corrupt` when it must not
     be used. The connection must be in autocommit mode.
@@ -109,7 +114,7 @@ def prepare(
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     version: int = _one(connection, "PRAGMA user_version")
     _refuse_foreign(connection, version, len(migrations))
-    if version and _meta(connection, "clean") != "1":
+    if version and get_meta(connection, "clean") != "1":
         failpoints.hit("boot.integrity.before")
         _refuse_damaged(connection)
         failpoints.hit("boot.integrity.after")
@@ -122,9 +127,17 @@ def prepare(
             for statement in migrations[step]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {step + 1}")
-            set_meta(connection, "epoch", _meta(connection, "epoch") or new_epoch)
+            set_meta(connection, "epoch", get_meta(connection, "epoch") or new_epoch)
+    if not whole:
+        set_meta(connection, "epoch", new_epoch)
     set_meta(connection, "clean", "0")
-    return _meta(connection, "epoch") or new_epoch
+    return get_meta(connection, "epoch") or new_epoch
+
+
+def get_meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """Read one value about the database as a whole."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]
 
 
 def set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
@@ -135,7 +148,7 @@ def set_meta(connection: sqlite3.Connection, key: str, value: str) -> None:
 def last_pos(connection: sqlite3.Connection) -> int:
     """The highest `pos` ever given, also when its session is deleted."""
     newest: int | None = _one(connection, "SELECT max(pos) FROM events")
-    return max(newest or 0, int(_meta(connection, "pos_floor") or 0))
+    return max(newest or 0, int(get_meta(connection, "pos_floor") or 0))
 
 
 def _refuse_foreign(connection: sqlite3.Connection, version: int, known: int) -> None:
@@ -158,11 +171,6 @@ def _refuse_damaged(connection: sqlite3.Connection) -> None:
             "or move it away to begin a new one",
             code="log_corrupt",
         )
-
-
-def _meta(connection: sqlite3.Connection, key: str) -> str | None:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if row is None else row[0]
 
 
 def _one(connection: sqlite3.Connection, sql: str) -> Any:

@@ -25,6 +25,7 @@ from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.eventlog import lineage
 from brainpilot_rt.eventlog.port import PAGE, RawRow, Receipt, SessionRow
 from brainpilot_rt.eventlog.schema import last_pos, prepare, trouble
 from brainpilot_rt.eventlog.store import CHECKPOINT_PAGES, LogConnection, LogStore, head_of
@@ -43,6 +44,7 @@ _NO_END: Final = (1 << 63) - 1
 
 _SELECT = "SELECT session, seq, pos, at_ms, payload FROM events "
 _FORWARD = _SELECT + "WHERE session = ? AND seq <= ? AND seq > ? ORDER BY seq LIMIT ?"
+_NEWEST = "SELECT max(seq) FROM events WHERE session = ? AND seq <= ?"
 _ALL = _SELECT + "WHERE pos > ? ORDER BY pos LIMIT ?"
 _BACK = _SELECT + "WHERE session = ? AND seq >= ? AND seq < ? {types} ORDER BY seq DESC LIMIT ?"
 _SESSIONS = """
@@ -74,7 +76,9 @@ class SqliteEventLog:
         def work(inner: sqlite3.Connection) -> tuple[str, int]:
             # Before anything is written, so that the files SQLite makes beside it inherit the mode.
             path.chmod(0o600)
-            return prepare(inner, new_epoch=new_epoch), last_pos(inner)
+            prepare(inner, new_epoch=new_epoch, whole=lineage.left_whole(inner, path))
+            pos = last_pos(inner)
+            return lineage.settle(inner, path, pos=pos, new=new_epoch), pos
 
         try:
             await connection
@@ -84,11 +88,12 @@ class SqliteEventLog:
             if isinstance(failure, (sqlite3.Error, OSError)):
                 raise trouble(failure) from failure
             raise
-        return cls(LogStore(connection, clock, epoch, pos, checkpoint_pages))
+        leave = partial(lineage.leave, path, new_epoch)
+        return cls(LogStore(connection, clock, epoch, pos, checkpoint_pages, leave))
 
     @property
     def epoch(self) -> str:
-        """The lineage of this database, made when the database was."""
+        """The lineage of this database, made when the database was, or was restored."""
         return self._store.epoch
 
     @property
@@ -122,7 +127,7 @@ class SqliteEventLog:
     ) -> list[Recorded]:
         """The first `limit` events with `after < seq <= upto`, ascending."""
         key = (session, _NO_END if upto is None else upto)
-        return await _parsed(await self._forward(_FORWARD, key, after, limit))
+        return await _parsed(await self._forward(_FORWARD, key, after, limit, whole=True))
 
     async def read_back(
         self,
@@ -201,12 +206,19 @@ class SqliteEventLog:
         await finish_shielded(self._store.close())
 
     async def _forward(
-        self, sql: str, key: tuple[str | int, ...], after: int, limit: int
+        self,
+        sql: str,
+        key: tuple[str | int, ...],
+        after: int,
+        limit: int,
+        *,
+        whole: bool = False,
     ) -> list[_Row]:
         rows: list[_Row] = []
+        read = _whole_page if whole else _page
         while len(rows) < limit:
             parameters = (*key, after, min(PAGE, limit - len(rows)))
-            page, more = await self._store.run(partial(_page, sql=sql, parameters=parameters))
+            page, more = await self._store.run(partial(read, sql=sql, parameters=parameters))
             rows += page
             if not more:
                 break
@@ -229,6 +241,26 @@ def _page(
         if size > PAGE_BYTES:
             return rows, True
     return rows, len(rows) == parameters[-1]
+
+
+def _whole_page(
+    connection: sqlite3.Connection, *, sql: str, parameters: tuple[Any, ...]
+) -> tuple[list[_Row], bool]:
+    """A page of one session; `Unavailable` when there is more than is found.
+
+    Damage that SQLite does not see makes it pass over rows. Going on without them would rewrite
+    what happened.
+    """
+    rows, more = _page(connection, sql=sql, parameters=parameters)
+    session, upto, after, _ = parameters
+    first = max(0, after) + 1
+    last = rows[-1][1] if rows else first - 1
+    newest = connection.execute(_NEWEST, (session, upto)).fetchone()[0] or 0
+    if last - first + 1 != len(rows) or (not more and last < newest):
+        raise Unavailable(
+            f"events of session {session} after {after} are missing", code="log_corrupt"
+        )
+    return rows, more
 
 
 async def _parsed(rows: Sequence[_Row]) -> list[Recorded]:

@@ -41,6 +41,9 @@ _UPDATE_SESSION: Final = """
     WHERE session = :session
 """
 
+PAGES_PINNED: Final = 16_384
+"""Pages (64 MB) that a checkpoint can not move before somebody is told (D5)."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -69,11 +72,14 @@ class LogStore:
         epoch: str,
         pos: int,
         checkpoint_pages: int = CHECKPOINT_PAGES,
+        leave: Callable[[int], None] | None = None,
     ) -> None:
+        """`leave` is called with the last `pos` when the log is closed in order, on its thread."""
         self._connection = connection
         self._clock = clock
         self.epoch = epoch
         self.pos = pos
+        self._leave = leave
         self.heads: dict[SessionId, int] = {}
         """Of sessions written since the start. Changed on the loop only, after a commit."""
         self._certain = True
@@ -126,12 +132,21 @@ class LogStore:
         if self._closed:
             return
         try:
-            await self.run(_mark_clean)
+            await self.run(self._mark_clean)
         except Unavailable as failure:
             _log.warning("the log was closed without its mark of a clean stop: %s", failure)
         finally:
             self._closed = True
             await self._connection.close()
+
+    def _mark_clean(self, connection: sqlite3.Connection) -> None:
+        if self._leave is not None:
+            self._leave(last_pos(connection))
+        failpoints.hit("stop.clean.before")
+        set_meta(connection, "clean", "1")
+        failpoints.hit("stop.checkpoint.before")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        failpoints.hit("stop.checkpoint.after")
 
     def _forget(self) -> None:
         # What the failed step left behind is asked of the database, not assumed.
@@ -187,8 +202,14 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
     """Move what can be moved into the main file. The commit before it stands, whatever happens."""
     try:
         failpoints.hit("log.checkpoint.before")
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        [[_, logged, moved]] = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         failpoints.hit("log.checkpoint.after")
+        if logged - moved > PAGES_PINNED:
+            _log.warning(
+                "another program reads the log and keeps %d MB of its write-ahead log from "
+                "being reused; close it there",
+                (logged - moved) * _PAGE_BYTES >> 20,
+            )
     except (sqlite3.Error, OSError) as trouble:
         _log.warning("the write-ahead log grows, it can not be moved: %s", trouble)
 
@@ -201,11 +222,3 @@ def head_of(connection: sqlite3.Connection, session: SessionId) -> int:
     """`seq` of the newest stored event, 0 when there is none."""
     sql = "SELECT max(seq) FROM events WHERE session = ?"
     return connection.execute(sql, (session,)).fetchone()[0] or 0
-
-
-def _mark_clean(connection: sqlite3.Connection) -> None:
-    failpoints.hit("stop.clean.before")
-    set_meta(connection, "clean", "1")
-    failpoints.hit("stop.checkpoint.before")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    failpoints.hit("stop.checkpoint.after")

@@ -100,6 +100,7 @@ def test_a_new_file_is_not_written_through_a_link(box: DirHandle, tmp_path: Path
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.fault("A9")
 def test_short_writes_are_continued_to_the_last_byte(
     box: DirHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +115,7 @@ def test_short_writes_are_continued_to_the_last_byte(
 
 
 @pytest.mark.parametrize("step", WRITE_STEPS)
+@pytest.mark.fault("A10", "A12")
 def test_a_file_that_could_not_be_written_whole_does_not_exist(box: DirHandle, step: str) -> None:
     failpoints.configure(f"{step}=raise:ENOSPC")
     with pytest.raises(OSError, match="failpoint") as raised:
@@ -122,6 +124,7 @@ def test_a_file_that_could_not_be_written_whole_does_not_exist(box: DirHandle, s
     assert list_names(box) == []
 
 
+@pytest.mark.fault("A12")
 def test_a_failed_fsync_is_not_tried_again(box: DirHandle, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
@@ -135,6 +138,7 @@ def test_a_failed_fsync_is_not_tried_again(box: DirHandle, monkeypatch: pytest.M
     assert (len(asked), list_names(box)) == (1, [])
 
 
+@pytest.mark.fault("A9", "A10")
 def test_a_real_file_size_limit_leaves_nothing_behind(tmp_path: Path) -> None:
     program = """
 import resource, signal, sys
@@ -155,6 +159,7 @@ with DirHandle.open(Path(sys.argv[1])) as box:
 
 
 @pytest.mark.parametrize("step", [*WRITE_STEPS, "files.rename.before", "files.rename.after"])
+@pytest.mark.fault("A3", "A4", "A5", "A6")
 def test_a_letter_delivered_by_a_killed_writer_is_whole_or_absent(
     tmp_path: Path, step: str
 ) -> None:
@@ -201,6 +206,7 @@ def test_renaming_what_is_not_there_says_so(box: DirHandle) -> None:
 
 
 @pytest.mark.usefixtures("rename_way")
+@pytest.mark.fault("A8", "A18")
 def test_a_delivery_cut_between_link_and_unlink_is_finished_by_the_next_one(
     box: DirHandle,
 ) -> None:

@@ -112,6 +112,7 @@ async def assert_kept(path: Path, acked: dict[tuple[str, int], str]) -> None:
 
 
 @pytest.mark.fault("D1", "B2")
+@pytest.mark.fault("D1", "A1", "B2")
 async def test_what_was_acknowledged_survives_every_kill(path: Path, victim: Victim):
     dice = random.Random(20)
     acknowledged = 0
@@ -133,6 +134,7 @@ async def test_what_was_acknowledged_survives_every_kill(path: Path, victim: Vic
 
 @pytest.mark.parametrize("spec", MIGRATION_KILLS)
 @pytest.mark.fault("D2")
+@pytest.mark.fault("D2", "D1")
 async def test_a_kill_while_the_log_is_made_leaves_one_that_opens(
     path: Path, victim: Victim, spec: str
 ):

@@ -106,13 +106,14 @@ async def test_a_log_is_the_same_after_it_was_closed(path: Path):
     await second.close()
 
 
-async def test_the_file_is_private_and_closing_leaves_nothing_beside_it(path: Path):
+async def test_the_file_is_private_and_closing_leaves_only_its_mark_beside_it(path: Path):
     log = await reopen(path)
     await log.append(S1, events(1))
     modes = {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
     assert modes == {0o600}
     await log.close()
-    assert [each.name for each in path.parent.iterdir()] == ["log.db"]
+    names = sorted(each.name for each in path.parent.iterdir())
+    assert names == ["log.db", "log.db.seen"]
 
 
 async def test_a_place_is_never_given_twice_although_its_session_was_deleted(path: Path):
@@ -126,6 +127,7 @@ async def test_a_place_is_never_given_twice_although_its_session_was_deleted(pat
     await second.close()
 
 
+@pytest.mark.fault("D9")
 async def test_a_log_of_a_newer_version_is_refused_and_not_touched(path: Path):
     await (await reopen(path)).close()
     outside(path, "PRAGMA user_version = 99")
@@ -150,6 +152,7 @@ async def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path):
     assert isinstance(await refused(reopen(tmp_path / "no" / "log.db")), Unavailable)
 
 
+@pytest.mark.fault("C24")
 async def test_a_damaged_log_is_refused_after_an_unclean_stop(path: Path):
     log = await reopen(path)
     for number in range(200):
@@ -177,6 +180,7 @@ async def test_only_a_clean_stop_is_marked_as_one(path: Path):
 # --- failure ----------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("D4", "A10")
 async def test_a_full_disk_fails_what_is_queued_and_the_log_recovers_by_itself(path: Path):
     connection = LogConnection(lambda: sqlite3.connect(path, isolation_level=None), 1)
     await connection
@@ -207,6 +211,7 @@ async def test_a_full_disk_fails_what_is_queued_and_the_log_recovers_by_itself(p
 
 
 @pytest.mark.parametrize("point", ["log.commit.before", "log.commit.after"])
+@pytest.mark.fault("D4")
 async def test_after_a_failed_commit_the_places_are_those_of_the_file(path: Path, point: str):
     log = await reopen(path)
     await log.append(S1, events(2))
@@ -259,6 +264,7 @@ async def test_a_cancelled_writer_leaves_nobody_waiting(path: Path):
     await log.close()
 
 
+@pytest.mark.fault("C24")
 async def test_an_event_that_no_longer_parses_is_told_and_can_still_be_exported(path: Path):
     log = await reopen(path)
     await log.append(S1, events(2))
