@@ -183,9 +183,12 @@ class Day:
     """Requests answered with 5xx: not acknowledged, asked again."""
     dropped: bool = False
 
-    def live(self, life: Life) -> None:
-        """Ask for everything and wait until all is done. `httpx.HTTPError` when the daemon dies."""
-        until = time.monotonic() + PATIENCE_S
+    def live(self, life: Life, patience_s: float = PATIENCE_S) -> None:
+        """Ask for everything and wait until all is done.
+
+        `httpx.HTTPError` when the daemon dies, `NotDone` when it takes longer than `patience_s`.
+        """
+        until = time.monotonic() + patience_s
         with httpx.Client(
             base_url=life.ready()["url"],
             headers={"authorization": f"Bearer {life.token}"},

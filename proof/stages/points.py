@@ -20,7 +20,7 @@ from typing import Final
 import httpx
 
 from brainpilot_rt.testing.daemon import DaemonHome
-from proof.day import Day, NotDone, Provider
+from proof.day import PATIENCE_S, Day, NotDone, Provider
 from proof.daybook import Judged, judge, of_users, read_log
 from proof.life import NotStarted, Nursery
 from proof.points import declared, phase_of, reached
@@ -29,6 +29,8 @@ from proof.stage import Number, Outcome, Stage, Task
 WORKERS: Final = 2
 HITS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
 """Which hits of a point are killed at, as far as the day has them."""
+HELD_S: Final = 3.0
+"""How long a daemon is watched under an error that does not end."""
 CUT: Final = "tool.executed.before=kill@2"
 """How a life ends whose successor is to have something to recover."""
 ERRNOS: Final = ("ENOSPC", "EIO", "EMFILE", "EINTR")
@@ -124,7 +126,7 @@ class Bench:
         """Every life of a case; `NotDone` when the last ones do not bring the day to its end."""
         for spec in (*case.lives, "", ""):
             traced = day.home.root / f"trace-{day.home.lives}"
-            done, code = self._life(day, f"{spec};*=trace:{traced}")
+            done, code = self._life(day, spec, f"{spec};*=trace:{traced}")
             hits.update(reached(traced))
             if code == -9:
                 killed.append(spec.partition("=")[0])
@@ -134,11 +136,16 @@ class Bench:
                 return
         raise NotDone(f"the last life did not come to its end: {_said(day)}")
 
-    def _life(self, day: Day, spec: str) -> tuple[bool, int]:
+    def _life(self, day: Day, spec: str, failpoints: str) -> tuple[bool, int]:
         """One life of the day: whether all was done, and its exit code."""
-        life = self.nursery.start(day.home, FAILPOINTS=spec)
+        held = spec.endswith("+")
+        life = self.nursery.start(day.home, FAILPOINTS=failpoints)
         try:
-            day.live(life)
+            day.live(life, HELD_S if held else PATIENCE_S)
+        except NotDone:
+            if not held:
+                raise
+            return False, life.stop()
         except NotStarted:
             return False, life.wait()
         except httpx.HTTPError:
@@ -213,6 +220,22 @@ def errors_everywhere(day: dict[str, int], *, hits: Sequence[int]) -> list[Case]
     ]
 
 
+def errors_that_stay(day: dict[str, int]) -> list[Case]:
+    """From a hit on the point fails for the rest of the life; then a life without trouble."""
+    return [
+        Case((f"{one}=raise:{error}@{n}+",), errors=True)
+        for one in (
+            "log.commit.before",
+            "log.commit.half",
+            "files.write.before",
+            "files.create.before",
+        )
+        for error in ("ENOSPC", "EIO")
+        for n in HITS
+        if n <= day[one]
+    ]
+
+
 def some_of(cases: list[Case], count: int, seed: int) -> list[Case]:
     """A sample in which every point has the same chance."""
     dice = random.Random(seed)
@@ -242,12 +265,14 @@ def _run(task: Task, bench: Bench) -> Outcome:
     recovery = bench.run("baseline", Case((CUT,), twice=True))
     kills = kills_everywhere(day, recovery)
     errors = errors_everywhere(day, hits=(1, 2, 5) if task.tier == "nightly" else (1,))
+    stay = errors_that_stay(day)
     if task.tier == "quick":
+        stay = random.Random(task.seed).sample(stay, task.count(1, 0))
         kills = some_of(kills, task.count(14, 0), task.seed)
         errors = some_of(errors, task.count(6, 0), task.seed)
     deep = two_deep(day, recovery, task.count(3, 300), task.seed)
     jobs = [("kill", one) for one in kills]
-    jobs += [("two-deep", one) for one in deep] + [("error", one) for one in errors]
+    jobs += [("two-deep", one) for one in deep] + [("error", one) for one in errors + stay]
     done = itertools.count(1)
 
     def work(job: tuple[str, Case]) -> None:
@@ -294,7 +319,7 @@ def _numbers(tally: Tally) -> list[Number]:
             "injected I/O errors",
             "each errno at each point; wrongly acknowledged = 0",
             f"{tally.cases['error']} cases of {', '.join(ERRNOS)}",
-            f"{tally.refused} requests refused with 5xx and repeated; "
+            f"some for good from a hit on; {tally.refused} requests refused with 5xx and repeated; "
             f"{tally.acknowledged} acknowledged, every one found in the log",
         ),
         Number(
