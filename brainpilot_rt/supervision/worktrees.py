@@ -25,12 +25,18 @@ class Worktrees:
         self._hidden = (data_dir, mailbox_dir)
         shared = env.get("BP_SHARED_DIR")
         self._shared = Path(shared) if shared else None
+        self._home = Path(env["HOME"]).resolve() if env.get("HOME") else None
         self._kept: dict[SessionId, Workspace] = {}
 
     def check(self, folder: str) -> None:
-        """Refuse a folder that can not be a workspace."""
+        """Refuse a folder that can not be a workspace.
+
+        Whoever writes in a home folder governs shells, editors, keys, and this daemon.
+        """
         if not Path(folder).is_absolute():
             raise BadRequest("the workspace must be an absolute path")
+        if self._home is not None and self._home.is_relative_to(Path(folder).resolve()):
+            raise BadRequest("the home folder can not be a workspace; name a folder in it")
         self._user_tree(Path(folder))
 
     def of(self, session: SessionId) -> Workspace:
