@@ -32,6 +32,8 @@ TOOL_GRACE_S = 5.0
 WAKE_AGAIN_S = 5.0
 """Seconds until a wake that the log refused is tried again."""
 
+DESTROYED = "destroyed"
+
 _log = logging.getLogger(__name__)
 
 
@@ -138,10 +140,37 @@ class Supervisor:
         manager = self._organs.manager
         await manager.dispatch(session, cmd.Interrupt(agent=agent))
         await self._end(session, agent, reason)
-        await manager.amend(session, lambda state, moment: after_stop(state, agent, moment))
+        await self._settled(session, agent, reason)
 
-    async def _end(self, session: SessionId, agent: AgentName | None, reason: str) -> int:
-        """Cancel workers and return when they have exited; how many there were."""
+    async def _settled(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
+        """Record what a stop leaves. What the log refuses now it is offered until it takes it."""
+        try:
+            await self._settle(session, agent, reason)
+        except Unavailable:
+            if self._live:
+                later = self._settle_later(session, agent, reason)
+                self._tasks.spawn(later, name=f"end of a stop of {session}")
+            raise
+
+    async def _settle(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
+        await self._end_orphans(session, agent, reason)
+        if reason != DESTROYED:
+            await self._organs.manager.amend(
+                session, lambda state, moment: after_stop(state, agent, moment)
+            )
+
+    async def _settle_later(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
+        while True:
+            await asyncio.sleep(WAKE_AGAIN_S)
+            try:
+                return await self._settle(session, agent, reason)
+            except Unavailable as fault:
+                _log.warning("the end of a stop of %s waits for the log: %s", session, fault)
+            except CommandRejected:
+                return None  # the session is gone, or somebody else ended the run
+
+    async def _end(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
+        """Cancel workers and return when they have exited."""
         state = self._organs.manager.state(session)
         mine = [
             (worker, task)
@@ -154,8 +183,6 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for _, task in mine:
                 group.create_task(self._tasks.cancel(task), name=f"end {task.get_name()}")
-        await self._end_orphans(session, agent, reason)
-        return len(mine)
 
     async def _end_orphans(self, session: SessionId, agent: AgentName | None, reason: str) -> None:
         """A worker that could not record its end (the log was in trouble) leaves that to us."""
@@ -180,7 +207,8 @@ class Supervisor:
         if agent != PRINCIPAL and known is not None and known.phase is not AgentPhase.STOPPED:
             # The fence first: without it the end of one run would begin the next.
             await manager.dispatch(session, cmd.Interrupt(agent=agent))
-            await self._end(session, agent, "destroyed")
+            await self._end(session, agent, DESTROYED)
+            await self._settled(session, agent, DESTROYED)
         await manager.dispatch(session, cmd.DestroyAgent(agent=agent, by=by))
 
     async def evict(self, session: SessionId) -> int:

@@ -154,16 +154,19 @@ class Worker:
         )
 
     async def _record_abort(self) -> None:
+        """What the log refuses is left to the supervisor, which stops us and stays."""
         found = self._current()
-        if found is not None:
+        if found is None:
+            return
+        turns = found[1].turns
+        try:
             await self._record(
                 cmd.FinishRun(
-                    run_id=self.run_id,
-                    outcome="aborted",
-                    turns=found[1].turns,
-                    reason=self.stop_reason,
+                    run_id=self.run_id, outcome="aborted", turns=turns, reason=self.stop_reason
                 )
             )
+        except Unavailable as fault:
+            _log.warning("the end of run %s can not be recorded: %s", self.run_id, fault)
 
     async def _record(self, command: cmd.FinishRun) -> None:
         try:

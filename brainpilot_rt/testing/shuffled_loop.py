@@ -39,6 +39,7 @@ class ShuffledLoop(VirtualTimeLoop):
     if TYPE_CHECKING:  # what asyncio's own loops have and typeshed does not say
         _ready: deque[asyncio.Handle]
         _scheduled: list[asyncio.TimerHandle]
+        _stopping: bool
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
@@ -73,12 +74,13 @@ class ShuffledLoop(VirtualTimeLoop):
 
     def _run_once(self) -> None:
         held = self._shuffle()
+        if self._turns is not None:
+            self._stopping = True  # so that the selector is only asked, never waited for
         super()._run_once()  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType] - of asyncio's own loops
         self._ready.extend(held)
         if self._turns is not None:
             self._turns -= 1
-            if self._turns <= 0 or self.idle:
-                self.stop()
+            self._stopping = self._turns <= 0 or self.idle
 
     def _shuffle(self) -> list[asyncio.Handle]:
         """Bring what is ready into a new order; return what has to wait for the next turn."""

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import NotFound, RetryableFault
+from brainpilot_rt.domain.errors import NotFound, RetryableFault, Unavailable
 from brainpilot_rt.domain.ids import PRINCIPAL, USER, AgentName
 from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.sessions.hub import Item
 from brainpilot_rt.testing.models import Call, Gate, ScriptedModel
 from brainpilot_rt.testing.team import SESSION, team
 from tests.flows.team.moves import closed_tasks, drop, ends, join, memory_log, send
@@ -325,3 +326,33 @@ async def test_a_session_whose_only_mail_is_an_external_agents_has_nothing_to_st
         await drop(crew, "robot", "do", kind="task_delegate")
         assert crew.state().queued_for(robot)
         assert not (await crew.stop()).interrupted
+
+
+@pytest.mark.fault("A10")
+async def test_a_stop_the_full_disk_refuses_ends_the_run_as_soon_as_there_is_room(tmp_path: Path):
+    """The worker is gone when the log refuses its end: somebody must say it later."""
+    model = ScriptedModel()
+    model.hang("principal")
+    model.say("principal", "Hello again.")
+    log = memory_log()
+    async with team(log, model.stream, tmp_path) as crew:
+        await crew.create()
+        await crew.post("Go.")
+        await model.arrival("principal")
+
+        def on_item(item: Item) -> None:
+            if isinstance(item, ev.Recorded) and isinstance(item.event, ev.StopRequested):
+                log.fail_commits("disk full")
+
+        crew.organs.hub.listen(on_item)
+        with pytest.raises(Unavailable):
+            await crew.stop()
+        assert crew.state().runs
+        await asyncio.sleep(60)
+        log.fail_commits(None)
+        state = await crew.until(lambda state: not state.busy)
+        assert not state.runs
+        assert await ends(crew) == ["interrupted"]
+        await crew.post("Still there?")
+        await crew.settled()
+        assert await ends(crew) == ["interrupted", "completed"]

@@ -1,0 +1,23 @@
+"""The team under everything that may happen, in any order (reliability.md 7.2)."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.flows.reliability.machine import Team, seen
+
+EXAMPLES = 60
+STEPS = 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_whatever_happens_in_whatever_order_nothing_is_lost_doubled_or_left_open():
+    how = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Team, settings=how)
+    assert seen["died"] > 0
