@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +23,8 @@ from brainpilot_rt.testing.daemon import DaemonHome
 from proof.life import Life, NotStarted, Nursery, Trace
 from proof.oracle import Oracle, judge
 from proof.points import phase_of, reached
-from proof.stage import Number, Outcome, Stage, Task
+from proof.stage import Outcome, Stage, Task
+from proof.tally import IDLE_MS, Tally, summed, told
 from proof.workload import Books, Client, fsync_floor, new_home
 
 How: TypeAlias = Literal["start", "time", "request", "phase", "stop"]
@@ -38,14 +38,8 @@ REAL_SHARE: Final = 0.02
 FAILURES_MAX: Final = 20
 SLOW_S: Final = 10.0
 """A home that takes longer to come to rest is kept, to be looked at."""
-IDLE_MS: Final = 100.0
-"""Dead so long after the last point it hit, a daemon was doing nothing."""
 PATIENCE_S: Final = 1.5
 """Longest wait for the moment that a plan wants."""
-PHASES: Final = ("write", "consume", "turn", "tool", "commit", "recovery", "checkpoint")
-SHARE: Final = 0.05
-"""Least share of the kills in each phase."""
-ACKNOWLEDGED_PER_KILL: Final = 15
 
 _HOW: Final[Mapping[How, float]] = {
     "start": 0.12, "time": 0.2, "request": 0.16, "phase": 0.42, "stop": 0.1,
@@ -53,8 +47,6 @@ _HOW: Final[Mapping[How, float]] = {
 _WANTED: Final = ("write", "consume", "turn", "tool", "commit", "checkpoint")
 _MODEL_CALL: Final = "turn.model_called.before"
 _READY: Final = "boot.ready.before"
-ENOUGH_TO_SHARE: Final = 500
-"""Fewer kills say nothing about shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +64,13 @@ class Plan:
     """Checkpoint after few pages, so that checkpoints are met."""
 
 
-def planned(rng: random.Random) -> Plan:
-    """A plan by chance."""
+def planned(rng: random.Random, start_s: float) -> Plan:
+    """A plan by chance. `start_s`: how long a start takes at present."""
     how = rng.choices(list(_HOW), list(_HOW.values()))[0]
     checkpoints = rng.random() < 0.5
     match how:
         case "start":
-            return Plan(how, 0, rng.uniform(0, 0.12))
+            return Plan(how, 0, rng.uniform(0, 1.1) * start_s)
         case "time":
             return Plan(how, rng.randrange(10, 40), rng.uniform(0, 0.1), "", checkpoints)
         case "request":
@@ -90,21 +82,6 @@ def planned(rng: random.Random) -> Plan:
         case "stop":
             phase = rng.choice(("checkpoint", "stop", ""))
             return Plan(how, rng.randrange(10, 40), rng.uniform(0, 0.3), phase, checkpoints)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was done and seen; sums of tallies are tallies."""
-
-    counts: Counter[str] = field(default_factory=Counter[str])
-    phases: Counter[str] = field(default_factory=Counter[str])
-    hows: Counter[str] = field(default_factory=Counter[str])
-    refused: Counter[str] = field(default_factory=Counter[str])
-    ready_ms: list[float] = field(default_factory=list[float])
-    elder_ready_ms: list[float] = field(default_factory=list[float])
-    answer_ms: list[float] = field(default_factory=list[float])
-    rest_ms: list[float] = field(default_factory=list[float])
-    failures: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)
@@ -148,6 +125,7 @@ class Line:
         self._quota = quota
         self._nursery = nursery
         self._homes = 0
+        self._start_s = 0.1
         self._elder = Place.new(task.folder, f"{number}e") if number == 0 else None
 
     def run(self) -> Tally:
@@ -175,7 +153,7 @@ class Line:
         """One life and its death; None when the home is given up because something is wrong."""
         place.deaths += 1
         rng = random.Random(f"{self._task.seed} {place.name} {place.deaths}")
-        plan = planned(rng)
+        plan = planned(rng, self._start_s)
         real = rng.random() < REAL_SHARE
         trace = Trace(place.home.root / "trace")
         env = {"BP_CHECKPOINT_PAGES": "40"} if plan.checkpoints else {}
@@ -198,6 +176,7 @@ class Line:
         if life.told and not real:
             ready = tally.elder_ready_ms if place is self._elder else tally.ready_ms
             ready.append(life.ready_s * 1000)
+            self._start_s = life.ready_s
         if tally.counts["kills"] % 25 == 0:
             self._task.say(f"line {self._number}: {tally.counts['kills']} kills")
         return place if not wrong else self._give_up(place, wrong, plan)
@@ -312,120 +291,8 @@ def run(task: Task) -> Outcome:
     quota = Quota(task.count(50, 10_000))
     with Nursery() as nursery, ThreadPoolExecutor(LINES) as pool:
         lines = [Line(number, task, quota, nursery) for number in range(LINES)]
-        tally = _summed(list(pool.map(Line.run, lines)))
-    counts, kills = tally.counts, max(1, tally.counts["kills"])
-    acknowledged = sum(value for name, value in counts.items() if name.startswith("acknowledged"))
-    shares = {phase: count / kills for phase, count in tally.phases.most_common()}
-    thin = [phase for phase in PHASES if shares.get(phase, 0) < SHARE]
-    outcome = Outcome(failures=tally.failures)
-    if thin and kills >= ENOUGH_TO_SHARE:
-        outcome.short.append(f"under {SHARE:.0%} of the kills hit: {', '.join(thin)}")
-    if acknowledged < ACKNOWLEDGED_PER_KILL * kills:
-        outcome.short.append(f"only {acknowledged / kills:.1f} acknowledged operations per kill")
-    outcome.figures = {
-        "counts": dict(counts),
-        "acknowledged": acknowledged,
-        "phases": dict(tally.phases),
-        "hows": dict(tally.hows),
-        "refused": dict(tally.refused),
-        "recovery_ms": _spread(tally.ready_ms),
-        "recovery_elder_ms": _spread(tally.elder_ready_ms),
-        "answer_ms": _spread(tally.answer_ms),
-        "rest_ms": _spread(tally.rest_ms),
-        "fsync_ms": _spread(floor),
-    }
-    outcome.numbers = _numbers(tally, acknowledged, shares, floor)
-    return outcome
-
-
-def _numbers(
-    tally: Tally, acknowledged: int, shares: Mapping[str, float], floor: Sequence[float]
-) -> list[Number]:
-    counts, kills = tally.counts, max(1, tally.counts["kills"])
-    broken = len(tally.failures)
-    answer, bare = _spread(tally.answer_ms), _spread(floor)
-    return [
-        Number(
-            "random `kill -9`",
-            "10,000",
-            f"{counts['kills']:,}",
-            f"{acknowledged:,} acknowledged operations ({counts['acknowledged_posts']:,} answered "
-            f"POSTs, {counts['acknowledged_letters']:,} foreign letters taken in, "
-            f"{counts['acknowledged_calls']:,} tool calls completed, "
-            f"{counts['acknowledged_tasks']:,} tasks opened), {counts['turns']:,} committed turns, "
-            f"{counts['effects']:,} irreversible effects, {counts['homes judged']:,} homes judged "
-            f"at rest; {counts['real lives']:,} lives started by the command line, the others "
-            "forked with everything imported",
-        ),
-        Number(
-            "phase histogram of the kills",
-            f"at least {SHARE:.0%} in each of {', '.join(PHASES)}",
-            ", ".join(f"{phase} {share:.1%}" for phase, share in shares.items()),
-            "the phase of the last failpoint before the death; recovery: before it was ready; "
-            f"idle: {IDLE_MS:g} ms after the last one",
-        ),
-        Number(
-            "lost / consumed twice / repeated irreversible effects / gaps / damaged databases",
-            "0 / 0 / 0 / 0 / 0",
-            "0 / 0 / 0 / 0 / 0" if not broken else f"{broken} broken promises, listed above",
-            f"none in {counts['kills']:,} kills: at 95 % confidence less than "
-            f"{3 / kills:.3%} per kill"
-            if not broken
-            else "",
-        ),
-        Number(
-            "`unknown` effects after a kill",
-            "said",
-            f"{counts['unknown']:,}",
-            f"{counts['unknown'] / kills:.0%} of all kills; several sessions run commands at once, "
-            f"and a command lives longer than a step of the others",
-        ),
-        Number(
-            "model calls repeated after a kill",
-            "said",
-            f"{1000 * counts['model calls without a kept reply'] / kills:.0f} per 1,000 kills",
-            f"{counts['model calls']:,} calls in all; a call is repeated when the daemon died, or "
-            "was interrupted, before its reply was kept",
-        ),
-        Number(
-            "recovery: fork to ready, p50 / p99",
-            "said",
-            _said(_spread(tally.ready_ms)),
-            f"the home that lives through everything: {_said(_spread(tally.elder_ready_ms))}; "
-            "without the import of modules; two daemons and two clients share the machine",
-        ),
-        Number(
-            "answer to a message with `synchronous=FULL`, p50 / p99",
-            "said",
-            _said(answer),
-            f"a bare 4 KiB append with fsync on the same disk: {_said(bare)}",
-        ),
-    ]
-
-
-def _summed(tallies: Sequence[Tally]) -> Tally:
-    total = Tally()
-    for one in tallies:
-        total.counts.update(one.counts)
-        total.phases.update(one.phases)
-        total.hows.update(one.hows)
-        total.refused.update(one.refused)
-        total.ready_ms += one.ready_ms
-        total.elder_ready_ms += one.elder_ready_ms
-        total.answer_ms += one.answer_ms
-        total.rest_ms += one.rest_ms
-        total.failures += one.failures
-    return total
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """p50 and p99; zeros for nothing."""
-    ordered = sorted(values) or [0.0]
-    return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
-
-
-def _said(spread: tuple[float, float]) -> str:
-    return f"{spread[0]:.1f} / {spread[1]:.1f} ms"
+        tally = summed(list(pool.map(Line.run, lines)))
+    return told(tally, floor)
 
 
 STAGE = Stage(
