@@ -238,7 +238,6 @@ EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("J5", "J6", "J7"), _NO_MONEY),
     **dict.fromkeys(("J8", "J9", "S17"), _NO_APPROVALS),
     "S15": "no tool of this version reaches the network: the third leg of the trifecta is absent",
-    "S16": "no rights travel with a letter: every agent has those of its own role",
     "S18": "no project file is executed, and there are no MCP servers whose definition may change",
     "S32": "no MCP over HTTP and no URL that a server could make us open",
     "S34": "nothing is released yet, so there is no release to lock, list or sign",
