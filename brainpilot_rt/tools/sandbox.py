@@ -42,6 +42,10 @@ _MEMORY_SHARE: Final = 2
 """One process may write to this part of the machine's memory: 1/2."""
 _FIRST_TO_DIE: Final = 700
 """Of 1,000, when memory runs out: a command before the daemon that runs it."""
+_SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm", _HOME)  # noqa: S108 - the sandbox's own
+_SCRATCH_BYTES: Final = 1 << 30
+"""Each is memory: at most this, and an eighth of the machine's; an old bubblewrap gives more. Else
+only the workspace and `/data` are writable."""
 _PROBE_S: Final = 20.0
 _ENFORCED: Final = "enforced"
 # Each line that succeeds although it must not ends the probe before the last word is said.
@@ -72,22 +76,26 @@ class Sandbox:
     ) -> list[str]:
         """The command line. `has_git`: the work tree holds a real `.git` folder."""
         shown = [*(Path("/", name) for name in _SYSTEM), *self.readable]
-        return [
-            str(self.bwrap),
+        profile = [
             *(*self.users, "--unshare-net", "--unshare-pid", "--unshare-ipc"),
             *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--clearenv"),
             *_environment(env),
             *_each("--ro-bind-try", shown),
             *_covered(Path("/etc", name) for name in _ROOTS_OWN),
-            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - its own
+            *("--proc", "/proc", "--dev", "/dev", "--dir", "/run"),
+            *(word for path in _SCRATCH for word in ("--tmpfs", path)),
             *_each("--ro-bind-try", [Path("/proc", name) for name in _KERNEL]),
-            *("--dir", "/var/tmp", "--dir", "/run", "--dir", _HOME),  # noqa: S108 - its own
             *_roots(workspace),
             *_covers(workspace, shown),
             *(("--tmpfs", "/workspace/.git/hooks") if has_git else ()),
-            *("--chdir", "/workspace", "--", *limited(command, processes=True)),
+            *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/workspace", "--"),
         ]
+        if self.users == _USERS[0]:  # as new as the option
+            most = str(min(_SCRATCH_BYTES, _memory_bytes() // 8))
+            sized = {"--tmpfs": ("--size", most, "--tmpfs")}
+            profile = [part for word in profile for part in sized.get(word, (word,))]
+        return [str(self.bwrap), *profile, *limited(command, processes=True)]
 
 
 def limited(command: str, *, processes: bool) -> list[str]:
@@ -97,12 +105,16 @@ def limited(command: str, *, processes: bool) -> list[str]:
     `processes`: their number too. It is counted per user, or per sandbox where there is one, so
     outside of one the user's own programs would use it up; and it does not bind root.
     """
-    memory_kib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024 // _MEMORY_SHARE
+    memory_kib = _memory_bytes() // 1024 // _MEMORY_SHARE
     limits = {"c": 0, "f": _FILE_BLOCKS_MAX, "n": _FILES_OPEN_MAX, "d": memory_kib}
     limits |= {"u": _PROCESSES_MAX} if processes else {}
     words = [f"ulimit -{name} {most} 2>/dev/null" for name, most in limits.items()]
     words += [f"echo {_FIRST_TO_DIE} 2>/dev/null >/proc/self/oom_score_adj", 'exec bash -c "$1"']
     return ["bash", "-c", "; ".join(words), "bash", command]
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,7 @@ async def test_a_breeding_command_is_ended_whole(tmp_path: Path, shell: str) -> 
     async with running_tool(tmp_path, shell, command) as at:
         _, daemon, name, tree = at
         await true((tree / "begun").exists)
-        assert len(marked(seconds)) >= 300
+        assert len(marked(seconds)) >= 250
         answer = await daemon.http.post(f"/sessions/{name}/interrupt", json={})
         assert answer.status_code == 200
         assert marked(seconds) == []
@@ -270,3 +270,21 @@ async def _watched(
             look()
             await asyncio.sleep(0.01)
     return task.result()
+
+
+@pytest.mark.fault("H12", "S26")
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here")
+async def test_what_a_command_fills_in_its_sandbox_is_bounded_and_gone_with_it(
+    tmp_path: Path,
+) -> None:
+    command = (
+        "for at in / /dev /etc /run /proc; do touch $at/x 2>/dev/null && echo wrote $at; done; "
+        "for at in /tmp /var/tmp /dev/shm ~; do truncate -s 1 $at/x && stat -f -c '%S %b' $at; done"
+    )
+    async with running_tool(tmp_path, "sandbox", command) as at:
+        _, daemon, name, _ = at
+        shown = of_type(await finished(daemon, name), "tool_finished")[0]["content"]
+    sizes = [line.split() for line in shown.splitlines()]
+    assert "wrote" not in shown
+    assert len(sizes) == 4
+    assert all(int(block) * int(count) <= 2**30 for block, count in sizes)
