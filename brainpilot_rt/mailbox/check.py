@@ -87,11 +87,7 @@ def _problems(home: DirHandle) -> Iterator[str]:
     if not NAME.fullmatch(session) and not UUID.fullmatch(session):
         yield f"{session!r} is no name for a session: {NAME.pattern} or a UUID"
     for folder in (".", *BOXES):
-        found = home.path / folder
-        if found.is_symlink() or not found.is_dir():
-            yield f"{folder}/ is missing"
-        elif stat.S_IMODE(found.stat().st_mode) & _OTHERS:
-            yield f"{folder}/ is open to others; it should have mode 0700"
+        yield from _folder(home.path / folder, folder, home.path.stat().st_dev)
     try:
         card = read_card(home)
     except FileNotFoundError:
@@ -101,6 +97,15 @@ def _problems(home: DirHandle) -> Iterator[str]:
     else:
         if card.name != agent:
             yield f"{CARD} names {card.name!r}, the folder is {agent!r}"
+
+
+def _folder(found: Path, called: str, device: int) -> Iterator[str]:
+    if found.is_symlink() or not found.is_dir():
+        yield f"{called}/ is missing"
+    elif stat.S_IMODE(found.stat().st_mode) & _OTHERS:
+        yield f"{called}/ is open to others; it should have mode 0700"
+    elif found.stat().st_dev != device:
+        yield f"{called}/ is on another file system; letters can not be renamed into it"
 
 
 def _files(home: DirHandle, box: str, limits: LetterLimits) -> Iterator[FileVerdict]:

@@ -18,6 +18,7 @@ from brainpilot_rt.mailbox.codec import BadLetter
 from brainpilot_rt.mailbox.maildir import (
     SUFFIX,
     Mailbox,
+    MailboxGone,
     NewNames,
     classify,
     open_box,
@@ -35,8 +36,10 @@ class Inbox:
         self._box = box
 
     def list_new(self) -> NewNames:
-        """The names in `new/`, classified."""
+        """The names in `new/`, classified; `MailboxGone` also without `tmp/`: nobody could write."""
         with self._box.opened() as home, open_box(home, "new") as new:
+            if identity_of(home, "tmp") is None:
+                raise MailboxGone(str(home.path / "tmp"))
             return classify(list_names(new))
 
     def identities(self, names: Iterable[str]) -> dict[str, FileIdentity]:

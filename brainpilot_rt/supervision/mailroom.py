@@ -239,6 +239,7 @@ class MailRoom:
         for one in state.letters.values():
             if one.letter.to == agent:
                 await self._place(one.letter, "cur" if one.receipt == "claimed" else "new")
+        await _clear_claimed(self._opened(), state, agent)
 
     async def _on_unknown_session(self, name: str) -> None:
         _log.warning("mailbox directory %r belongs to no session; nothing in it is read", name)

@@ -153,6 +153,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.timeout(30)
 @at_leisure
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_letter_or_a_bad_letter(data: bytes):
@@ -162,6 +163,7 @@ def test_any_bytes_are_a_letter_or_a_bad_letter(data: bytes):
         refused_by(fault)
 
 
+@pytest.mark.timeout(30)
 @at_leisure
 @given(
     st.dictionaries(
@@ -184,6 +186,7 @@ plain_json = st.recursive(
 names = st.text(string.ascii_lowercase, min_size=1, max_size=20).map(AgentName)
 
 
+@pytest.mark.timeout(30)
 @at_leisure
 @given(
     content=plain_text,
