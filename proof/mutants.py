@@ -124,11 +124,11 @@ MUTANTS: Final[Sequence[Mutant]] = (
         "an answer is given before the commit",
         "brainpilot_rt/eventlog/schema.py",
         '    connection.execute("BEGIN IMMEDIATE")\n    try:\n        yield\n'
-        '        failpoints.hit(f"{point}.before")\n        connection.execute("COMMIT")\n',
+        '        failpoints.hit(before)\n        connection.execute("COMMIT")\n',
         "    if connection.in_transaction:\n"
         '        connection.execute("COMMIT")\n'
         '    connection.execute("BEGIN IMMEDIATE")\n    try:\n        yield\n'
-        '        failpoints.hit(f"{point}.before")\n',
+        "        failpoints.hit(before)\n",
         ("kills",),
     ),
     Mutant(
@@ -214,7 +214,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         "brainpilot_rt/sessions/fence.py",
         ") if run_id not in state.runs:",
         ") if run_id not in state.runs and not state.exists:",
-        ("tests/unit/sessions", "model"),
+        ("tests/unit/sessions",),
     ),
     Mutant(
         "a slow stream skips what it missed",

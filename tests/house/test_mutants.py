@@ -1,0 +1,30 @@
+"""Seeded bugs still apply: the line each one changes stands exactly once in its file."""
+
+import pytest
+
+from proof.mutants import MUTANTS, Mutant
+from proof.shown import ROOT
+from proof.stage import all_stages
+
+NAMES = [mutant.name for mutant in MUTANTS]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
+def test_the_place_of_the_bug_is_still_there(mutant: Mutant) -> None:
+    text = (ROOT / mutant.path).read_text(encoding="utf-8")
+    assert text.count(mutant.old) == 1
+    assert mutant.old != mutant.new
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
+def test_what_shall_find_it_exists(mutant: Mutant) -> None:
+    stages = all_stages()
+    for detector in mutant.detectors:
+        if detector.startswith("tests/"):
+            assert (ROOT / detector.split()[0].partition("::")[0]).exists()
+        else:
+            assert detector in stages
+
+
+def test_there_are_at_least_twelve_of_them_all_different() -> None:
+    assert len(set(NAMES)) == len(NAMES) >= 12
