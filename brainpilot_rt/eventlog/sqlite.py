@@ -12,6 +12,7 @@ append simply tries again, so the log recovers by itself when the disk has room 
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -26,10 +27,13 @@ from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.eventlog import lineage
+from brainpilot_rt.eventlog.place import doubt
 from brainpilot_rt.eventlog.port import PAGE, RawRow, Receipt, SessionRow
 from brainpilot_rt.eventlog.schema import last_pos, prepare, trouble
 from brainpilot_rt.eventlog.store import CHECKPOINT_PAGES, LogConnection, LogStore, head_of
 from brainpilot_rt.eventlog.writer import Append, Delete, Writer
+
+_log = logging.getLogger(__name__)
 
 _Row: TypeAlias = tuple[SessionId, int, int, int, bytes]
 
@@ -74,6 +78,9 @@ class SqliteEventLog:
         new_epoch = UlidSource(clock)()[-_EPOCH_LENGTH:]
 
         def work(inner: sqlite3.Connection) -> tuple[str, int]:
+            unsafe = doubt(path.parent)
+            if unsafe is not None:
+                _log.warning("the log %s is at risk: %s", path, unsafe)
             # Before anything is written, so that the files SQLite makes beside it inherit the mode.
             path.chmod(0o600)
             prepare(inner, new_epoch=new_epoch, whole=lineage.left_whole(inner, path))
