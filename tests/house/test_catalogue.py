@@ -4,8 +4,10 @@ from proof.catalogue import EXEMPT, FAULTS
 from proof.shown import shown_by_stages, shown_by_tests
 from proof.stage import all_stages
 
+STAGES = all_stages()
+
 
 def test_what_is_shown_or_exempt_is_a_row_and_never_both() -> None:
-    shown = {*shown_by_tests(), *shown_by_stages(all_stages())}
+    shown = {*shown_by_tests(), *shown_by_stages(STAGES)}
     assert shown - set(FAULTS) == set()
     assert set(EXEMPT) & shown == set()

@@ -6,6 +6,7 @@ from proof.mutants import MUTANTS, Mutant
 from proof.shown import ROOT
 from proof.stage import all_stages
 
+STAGES = all_stages()
 NAMES = [mutant.name for mutant in MUTANTS]
 
 
@@ -18,12 +19,11 @@ def test_the_place_of_the_bug_is_still_there(mutant: Mutant) -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=NAMES)
 def test_what_shall_find_it_exists(mutant: Mutant) -> None:
-    stages = all_stages()
     for detector in mutant.detectors:
         if detector.startswith("tests/"):
             assert (ROOT / detector.split()[0].partition("::")[0]).exists()
         else:
-            assert detector in stages
+            assert detector in STAGES
 
 
 def test_there_are_at_least_twelve_of_them_all_different() -> None:
