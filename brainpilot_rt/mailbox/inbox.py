@@ -36,7 +36,7 @@ class Inbox:
         self._box = box
 
     def list_new(self) -> NewNames:
-        """The names in `new/`, classified; `MailboxGone` also without `tmp/`: nobody could write."""
+        """The names in `new/`, classified; `MailboxGone` also without `tmp/`: none could write."""
         with self._box.opened() as home, open_box(home, "new") as new:
             if identity_of(home, "tmp") is None:
                 raise MailboxGone(str(home.path / "tmp"))

@@ -215,8 +215,9 @@ def _drop(daemon: RunningDaemon, name: str, count: int, seen: _Seen) -> None:
 
 
 async def _post(daemon: RunningDaemon, name: str, count: int, seen: _Seen) -> None:
-    """As many requests as there is patience for; each is one letter or one refusal."""
-    for number in range(count):
+    """Each is one letter or one refusal; until one is refused, as it must be with a full box."""
+    number = -1
+    while (number := number + 1) < count or (not seen.turned_away and number < count + 2 * DEPTH):
         content = f"{STORM} request {number}"
         body = {"content": content}
         answer = await daemon.http.post(f"/sessions/{name}/messages", json=body)

@@ -98,9 +98,9 @@ def reasons(box: Path) -> dict[str, str]:
 
 
 @pytest.mark.fault(
-    *("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12", "C13"),
-    *("C15", "C16", "C17", "C18", "C19", "C20", "C21", "C22", "C23", "S12"),
-)
+    "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11", "C12",
+    "C13", "C15", "C16", "C17", "C18", "C19", "C20", "C21", "C22", "C23", "S12",
+)  # fmt: skip
 async def test_every_hostile_file_ends_as_the_protocol_says_and_the_good_letters_arrive(
     tmp_path: Path,
 ) -> None:
