@@ -64,6 +64,8 @@ class Tally:
     cases: Counter[str] = field(default_factory=Counter[str])
     kills: Counter[str] = field(default_factory=Counter[str])
     unknown: Counter[str] = field(default_factory=Counter[str])
+    unhit: int = 0
+    """Armed kills that the life ended without: it did less than the life the hits were counted in."""
     repeated: int = 0
     refused: int = 0
     events: int = 0
@@ -76,6 +78,7 @@ class Tally:
         with self.lock:
             self.cases[kind] += 1
             self.kills.update(killed)
+            self.unhit += 0 if case.errors else len(case.lives) - len(killed)
             phases = {phase_of(one) for one in killed}
             if phases == {"tool"}:
                 self.unknown["tool kills"] += len(killed)
@@ -237,13 +240,17 @@ def errors_that_stay(day: dict[str, int]) -> list[Case]:
 
 
 def some_of(cases: list[Case], count: int, seed: int) -> list[Case]:
-    """A sample in which every point has the same chance."""
+    """A sample: the phases in turn, in each a point that was not taken yet, of it any hit."""
     dice = random.Random(seed)
     by_point: dict[str, list[Case]] = {}
     for case in cases:
         by_point.setdefault(case.lives[-1].partition("=")[0], []).append(case)
-    names = dice.sample(sorted(by_point), min(count, len(by_point)))
-    return [dice.choice(by_point[name]) for name in names]
+    phases: dict[str, list[str]] = {}
+    for name in dice.sample(sorted(by_point), len(by_point)):
+        phases.setdefault(phase_of(name), []).append(name)
+    in_turn = itertools.zip_longest(*(phases[phase] for phase in sorted(phases)))
+    names = [name for row in in_turn for name in row if name is not None]
+    return [dice.choice(by_point[name]) for name in names[:count]]
 
 
 # --- the stage ------------------------------------------------------------------------------
@@ -313,7 +320,7 @@ def _numbers(tally: Tally) -> list[Number]:
             "all of N, plus N2 two-deep; failpoint coverage 100 %",
             f"{tally.cases['kill']} of N = {len(declared())} points and their hits, "
             f"N2 = {tally.cases['two-deep']}",
-            f"{kills} kills: {spread}",
+            f"{kills} kills: {spread}; {tally.unhit} armed kills were not reached",
         ),
         Number(
             "injected I/O errors",
