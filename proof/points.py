@@ -47,11 +47,16 @@ _PHASES: Final[dict[str, Phase]] = {
 
 @cache
 def declared() -> frozenset[str]:
-    """Every point of the package, read from its source."""
+    """Every point of the package, read from the source of the modules that know of failpoints."""
+    sources = (
+        path.read_text(encoding="utf-8")
+        for path in Path(brainpilot_rt.__file__).parent.rglob("*.py")
+    )
     return frozenset(
         node.value
-        for path in Path(brainpilot_rt.__file__).parent.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for source in sources
+        if "failpoint" in source
+        for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and _NAME.fullmatch(node.value)

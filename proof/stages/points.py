@@ -65,7 +65,7 @@ class Tally:
     kills: Counter[str] = field(default_factory=Counter[str])
     unknown: Counter[str] = field(default_factory=Counter[str])
     unhit: int = 0
-    """Armed kills that the life ended without: it did less than the life the hits were counted in."""
+    """Armed kills that a life ended without: it did less than the life that was counted."""
     repeated: int = 0
     refused: int = 0
     events: int = 0
