@@ -6,21 +6,29 @@ replaced by one that does not confine: nothing may be run as if it did.
 """
 
 import asyncio
+import ctypes
 import os
 import platform
 import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.testing.daemon import DaemonHome, Ended
 from brainpilot_rt.tools import sandbox
 from brainpilot_rt.tools.probes import Probed, probe_all
 from brainpilot_rt.tools.sandbox import Sandbox
 from brainpilot_rt.tools.shell import ShellPolicy, shell_tool
+from brainpilot_rt.workspace.files import Workspace
 from proof.stage import Number, Outcome, Stage, Task
 
 _PATIENCE_S: Final = 150
+_AT_CWD: Final = -100
+_EXCHANGE: Final = 2
+_RACED: Final = "/workspace/inner/file"
 _PRETENDS: Final = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n'
 
 
@@ -55,6 +63,7 @@ async def _run(task: Task) -> Outcome:
     works = [one.what for one in outside if one.verdict == "escaped"]
     void = [one.what for one in outside if one.verdict == "held"]
     outcome.failures += await _without(task)
+    outcome.failures += await asyncio.to_thread(_raced, task, outcome)
     if bool(got_out) != bool(ended.code):
         outcome.failures.append(f"doctor --sandbox ended with {ended.code}: {ended.err}")
     version = await asyncio.to_thread(_version, policy.sandbox.bwrap)
@@ -74,6 +83,48 @@ async def _run(task: Task) -> Outcome:
     )
     outcome.figures = {"probes": len(tried), "escaped": got_out, "controls": len(works)}
     return outcome
+
+
+def _raced(task: Task, outcome: Outcome) -> list[str]:
+    """Read and write in a folder that is a link to another one half of the time."""
+    rounds = task.count(2_000, 100_000)
+    outside, tree = task.folder / "outside", Workspace(task.folder / "tree")
+    outside.mkdir()
+    (outside / "file").write_text("outside", encoding="ascii")
+    tree.write(_RACED, b"inside")
+    link = tree.root / "link"
+    link.symlink_to(outside)
+    over = threading.Event()
+
+    def swap() -> None:
+        exchange = ctypes.CDLL(None).renameat2
+        names = [os.fsencode(one) for one in (tree.root / "inner", link)]
+        while not over.wait(0.0002):
+            exchange(_AT_CWD, names[0], _AT_CWD, names[1], _EXCHANGE)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    seen: Counter[str] = Counter()
+    try:
+        for number in range(rounds):
+            if number % 2_000 == 0:
+                task.say(f"a folder that becomes a link: round {number} of {rounds}")
+            try:
+                seen[tree.read_text(_RACED)] += 1
+                tree.write(_RACED, b"inside")
+            except (RuntimeFault, OSError):
+                seen["refused"] += 1
+    finally:
+        over.set()
+        swapping.join()
+    told = f"{seen['inside']} reads of the file inside, {seen['refused']} refused"
+    outcome.numbers.append(
+        Number("races with a swapped link", "100,000, 0 lost", str(rounds), told)
+    )
+    kept = {one.name: one.read_text(encoding="ascii") for one in outside.iterdir()}
+    if seen["outside"] or kept != {"file": "outside"}:
+        return [f"a file outside was reached by a swapped link: {dict(seen)}, {kept}"]
+    return []
 
 
 def _doctor(home: DaemonHome) -> Ended:
@@ -128,6 +179,6 @@ STAGE = Stage(
     "sandbox",
     "Nothing leaves the sandbox",
     run,
-    faults=("S8", "S19", "S20", "S21", "S22"),
+    faults=("S8", "S11", "S19", "S20", "S21", "S22"),
     order=61,
 )

@@ -5,7 +5,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainpilot_rt.domain.commands import SendLetter
@@ -97,6 +97,7 @@ PIECES = st.one_of(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     pieces=st.lists(st.tuples(PIECES, st.integers(0, 400)), max_size=6),
     lengths=st.lists(st.integers(1, 90), min_size=1, max_size=30),
