@@ -269,7 +269,7 @@ async def _cursors(task: Task, daemon: RunningDaemon, outcome: Outcome) -> dict[
     dice = random.Random(task.seed)
     made = [
         "".join(dice.choices(f"{epoch}0123456789.-~gx%", k=dice.randrange(1, 40)))
-        for _ in range(task.count(100, 20_000))
+        for _ in range(task.count(100, 3000))
     ]
     statuses: dict[str, int] = {}
     resets = ("zzzz.1", f"{epoch}.999999", "999999999", f"{epoch}.{int(head) + 1}")

@@ -140,6 +140,7 @@ async def test_a_second_head_has_its_own_deadline(monkeypatch: pytest.MonkeyPatc
         assert statuses(said) in ([200, 408], [200])
 
 
+@pytest.mark.fault("I4")
 async def test_who_does_not_finish_a_body_is_let_go(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "BODY_S", 0.2)
     async with wire() as server:

@@ -79,6 +79,7 @@ async def listening() -> AsyncGenerator[Listening]:
     await backend.log.close()
 
 
+@pytest.mark.fault("I1")
 async def test_clients_that_never_read_are_cut_and_hold_nothing():
     async with listening() as server:
         stuck = [server.connect() for _ in range(20)]
@@ -93,6 +94,7 @@ async def test_clients_that_never_read_are_cut_and_hold_nothing():
                     pass
 
 
+@pytest.mark.fault("I1")
 async def test_a_client_that_vanishes_is_noticed_while_nothing_happens():
     async with listening() as server:
         client = server.connect()

@@ -17,6 +17,7 @@ async def post(server: Server, path: str, body: Any, key: str | None = "k1") -> 
     return await server.client.post(path, json=body, headers=headers)
 
 
+@pytest.mark.fault("I4")
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -39,6 +40,7 @@ async def test_the_first_answer_is_given_again_verbatim(path: str, body: Any):
         assert (server.backend.log.head_pos, server.backend.touched) == (head, touched)
 
 
+@pytest.mark.fault("I4")
 async def test_an_answer_outlives_the_server_that_gave_it():
     async with serving() as server:
         first = await post(server, "/sessions", {"title": "a"})
@@ -48,6 +50,7 @@ async def test_an_answer_outlives_the_server_that_gave_it():
             assert len((await restarted.client.get("/sessions")).json()["sessions"]) == 1
 
 
+@pytest.mark.fault("I4")
 async def test_another_request_under_the_same_key_is_a_conflict():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -58,6 +61,7 @@ async def test_another_request_under_the_same_key_is_a_conflict():
         assert other.json()["code"] == "idempotency_key_reused"
 
 
+@pytest.mark.fault("I4")
 async def test_two_at_once_are_done_once():
     async with serving() as server:
         await Script(server.backend).begin()

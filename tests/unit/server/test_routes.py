@@ -162,6 +162,7 @@ async def test_a_message_to_nobody_is_not_accepted():
         assert status == 404
 
 
+@pytest.mark.fault("I9")
 async def test_the_first_answer_wins_and_later_ones_are_stale():
     async with serving() as server:
         await Script(server.backend).begin()
@@ -250,3 +251,56 @@ async def test_every_accepted_change_moves_the_idle_epoch_and_questions_do_not()
         await call(server, "POST", f"{HERE}/messages", {"content": "x"})
         await call(server, "PUT", HERE, {"title": "y"})
         assert server.backend.touched == before + 2
+
+
+HOSTILE_BODIES = {
+    "deep": b'{"a":' * 100_000,
+    "deep list": b"[" * 100_000,
+    "wide": b'{"a":[' + b"1," * 300_000 + b"1]}",
+    "digits": b'{"ifIdleEpoch":' + b"9" * 5000 + b"}",
+    "not a number": b'{"ifIdleEpoch":NaN}',
+    "surrogate": b'{"content":"\\ud800","title":"\\udfff"}',
+    "not UTF-8": b'{"content":"\xff"}',
+    "UTF-16": '{"content":"a"}'.encode("utf-16"),
+    "byte order mark": b"\xef\xbb\xbf{}x",
+    "two objects": b"{}{}",
+    "not an object": b"[]",
+    "cut": b'{"content":"a',
+}
+
+
+@pytest.mark.fault("I6")
+@pytest.mark.parametrize("name", HOSTILE_BODIES)
+async def test_a_body_that_is_no_sound_json_is_refused_by_every_route_that_reads_one(name: str):
+    async with serving() as server:
+        await Script(server.backend).begin()
+        before = server.backend.log.head_pos
+        for method, path in (
+            ("POST", "/sessions"),
+            ("PUT", f"/sessions/{SESSION}"),
+            ("POST", f"/sessions/{SESSION}/messages"),
+            ("POST", f"/sessions/{SESSION}/interrupt"),
+            ("POST", f"/sessions/{SESSION}/files"),
+            ("PUT", "/runtime/capabilities"),
+            ("POST", "/shutdown"),
+        ):
+            answer = await server.client.request(method, path, content=HOSTILE_BODIES[name])
+            assert answer.status_code in {400, 413}, (path, answer.text)
+        assert server.backend.log.head_pos == before
+
+
+@pytest.mark.fault("I6")
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1.5", '"7"', "true"])
+async def test_what_is_no_whole_number_is_none_for_a_shutdown(number: str):
+    async with serving() as server:
+        body = f'{{"ifIdleEpoch":{number}}}'.encode()
+        assert (await server.client.post("/shutdown", content=body)).status_code == 400
+        assert not server.backend.stopping
+
+
+@pytest.mark.fault("I6")
+async def test_of_a_key_written_twice_in_a_body_the_last_counts():
+    async with serving() as server:
+        body = b'{"title":"first","title":"second"}'
+        made = (await server.client.post("/sessions", content=body)).json()
+        assert made["session"]["title"] == "second"

@@ -124,6 +124,7 @@ async def test_a_ring_lives_as_long_as_a_text_is_open():
         assert hub.ring_count == 0
 
 
+@pytest.mark.fault("I2")
 @pytest.mark.parametrize("cursor", ["x", "-1", "memory.", "memory.-1", "1~", "memory.1~a", "a b"])
 async def test_garbage_as_cursor_is_refused(cursor: str):
     async with serving() as server:
@@ -133,6 +134,7 @@ async def test_garbage_as_cursor_is_refused(cursor: str):
         assert answer.json()["code"] == "bad_cursor"
 
 
+@pytest.mark.fault("I2")
 @pytest.mark.parametrize(
     ("cursor", "reason"),
     [
@@ -191,6 +193,7 @@ async def test_a_head_request_is_answered_without_a_stream():
         assert server.app.state.streams.count == 0
 
 
+@pytest.mark.fault("I1", "S26")
 async def test_streams_are_counted_and_one_too_many_is_refused():
     async with serving(streams_max=1) as server:
         await busy(server, 1)
@@ -240,6 +243,7 @@ async def test_an_evicted_session_is_followed_on_and_comes_back():
         assert names[-2:] == ["session_evicted", "system_message"]
 
 
+@pytest.mark.fault("I1", "S26")
 @pytest.mark.parametrize("reads", [1, 2, 3, 4])
 async def test_a_reader_that_stops_reading_is_disconnected_and_resumes_from_the_log(reads: int):
     async with serving(lag_bytes_max=8192) as server:
@@ -304,6 +308,7 @@ async def test_headers_say_that_nothing_may_be_kept_or_held_back():
             assert response.headers["x-accel-buffering"] == "no"
 
 
+@pytest.mark.fault("I3")
 async def test_all_sessions_are_followed_on_one_stream_and_any_cut_is_resumed():
     async with serving() as server:
         live: list[Seen] = []
