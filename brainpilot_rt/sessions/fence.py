@@ -1,4 +1,8 @@
-"""The fence: a run that has ended can not change anything any more (I-7). Pure."""
+"""The fence: a run that has ended can not change anything any more (I-7). Pure.
+
+And what has ended ends once: a stop, an answer and a result may come at the same moment, each
+reported by somebody who could not know of the others. The first to be decided is the one recorded.
+"""
 
 from collections.abc import Iterable
 
@@ -7,8 +11,13 @@ from brainpilot_rt.domain.errors import Conflict
 from brainpilot_rt.sessions.state import SessionState
 
 
-def admit(state: SessionState, events: Iterable[ev.Event]) -> None:
-    """Raise `Conflict(fenced)` when an event speaks for a run that is not at work."""
+def admit(state: SessionState, events: Iterable[ev.Event]) -> list[ev.Event]:
+    """The events, without second ends of calls and questions.
+
+    Raises `Conflict(fenced)` when one speaks for a run that is not at work.
+    """
+    kept: list[ev.Event] = []
+    begun: set[str] = set()
     for event in events:
         match event:
             case (
@@ -22,5 +31,20 @@ def admit(state: SessionState, events: Iterable[ev.Event]) -> None:
                 | ev.ToolFinished(run_id=run_id)
             ) if run_id not in state.runs:
                 raise Conflict(f"{event.type}: run {run_id} has ended", code="fenced")
+            case ev.ToolPlanned(call_id=call_id):
+                begun.add(call_id)
             case _:
                 pass
+        if not _ended(state, event, begun):
+            kept.append(event)
+    return kept
+
+
+def _ended(state: SessionState, event: ev.Event, begun: set[str]) -> bool:
+    match event:
+        case ev.ToolFinished(run_id=run_id, call_id=call_id):
+            return call_id not in begun and call_id not in state.runs[run_id].calls
+        case ev.QuestionCancelled(request_id=request_id):
+            return request_id not in state.questions
+        case _:
+            return False

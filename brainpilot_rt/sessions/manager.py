@@ -189,10 +189,14 @@ class SessionManager:
         return await finish_shielded(self._append(slot, events, moment, answer))
 
     async def record(self, session: SessionId, *events: Event) -> list[Recorded]:
-        """Append facts our own workers report; `Conflict(fenced)` from a run that has ended."""
+        """Append facts our own workers report; `Conflict(fenced)` from a run that has ended.
+
+        What says again that a call or a question has ended is left out.
+        """
         slot = await self._slot(session)
-        admit(slot.pending, events)
-        facts = [self.redact(event) for event in events]
+        facts = [self.redact(event) for event in admit(slot.pending, events)]
+        if not facts:
+            return []
         return await finish_shielded(self._append(slot, facts, self.moment(), None))
 
     async def amend(

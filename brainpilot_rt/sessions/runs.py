@@ -12,6 +12,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict, Forbidden, NotFound
 from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, LetterId, RunId
 from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.sessions.fence import admit
 from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.stamps import create, echo_of, terminal
 from brainpilot_rt.sessions.state import OpenLetter, OpenTask, RunState, SessionState
@@ -105,7 +106,7 @@ def silent(state: SessionState, run_id: RunId) -> bool:
 def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[ev.Event]:
     """Close a run: texts and calls it left open, its letters, the tasks it leaves behind."""
     run = fenced(state, command.run_id)
-    events: list[ev.Event] = list(command.closing)
+    events = admit(state, command.closing)
     closed = {one.message_id for one in command.closing if isinstance(one, ev.TextFinished)}
     closed |= {one.call_id for one in command.closing if isinstance(one, ev.ToolFinished)}
     events += close_open(run, frozenset(closed), "agent_interrupted")

@@ -104,9 +104,11 @@ class ToolPorts:
         result = outcome.result
         if result.status == "interrupted" and self._organs.liveness.closing:
             return  # the daemon stops: the call stays open, its class decides at the next start
+        # Taken before the commit: who is cancelled meanwhile must not say it again.
+        pending, self._pending = self._pending, ()
         await self._organs.manager.record(
             self._session,
-            *self._pending,
+            *pending,
             ev.ToolFinished(
                 run_id=self._identity.run_id,
                 agent=self._identity.agent,
@@ -120,7 +122,6 @@ class ToolPorts:
             ),
             *self._withdrawn(result.call_id),
         )
-        self._pending = ()
 
     def _withdrawn(self, call_id: CallId) -> list[ev.Event]:
         """A call that ended without the answer to its question asks nobody any more."""
