@@ -75,7 +75,8 @@ class Reception:
     def needs_look(self, address: Address) -> bool:
         """Whether there is anything to do; blocking. `MailboxGone` when there is no mailbox."""
         if address.external:
-            return bool(address.box.find(address.placed))
+            # A copy, made in one step: the loop goes on placing letters meanwhile.
+            return bool(address.box.find(list(address.placed)))
         illegal, fresh = self._fresh(address.inbox)
         address.made = True
         return bool(illegal or fresh)

@@ -246,3 +246,25 @@ async def test_a_reason_that_a_crash_left_without_its_file_is_written_anew(
             "note.json.reason.json",
         ]
         assert b"not_an_object" in (home / "bad" / "note.json.reason.json").read_bytes()
+
+
+@pytest.mark.fault("B17")
+async def test_a_sweep_may_look_at_an_external_mailbox_while_letters_are_placed_in_it(
+    tmp_path: Path, told: Told
+):
+    """The sweep reads on a thread what the loop changes."""
+    async with open_office(tmp_path, told) as office:
+        join(tmp_path)
+        await office.scan()
+        letters = [a_letter(number, to=AgentName("bot")) for number in range(1, 120)]
+
+        async def sweep() -> None:
+            for _ in range(40):
+                await office.scan()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sweep())
+            for letter in letters:
+                await office.place(letter)
+        await office.scan()
+    assert len(list((tmp_path / SESSION / "bot" / "new").iterdir())) == len(letters)
