@@ -5,8 +5,9 @@ they are, inside JSON, URL-encoded, in base64 at any of its three alignments. An
 formats of vendors (`ghp_...`, `AKIA...`, private key blocks), which say themselves what they are.
 Nothing is guessed from entropy: a wrong guess would eat hashes and ids.
 
-A text is searched for a few plain substrings first; only where one occurs does an expression run.
-Each expression begins with its substring, so that it is searched for at the speed of one.
+A text is searched first for the values, and for the beginnings of formats in its few long words;
+only where one occurs do expressions run, each searched for at the speed of the plain text it
+begins with.
 
 What is streamed is redacted as it would be in one piece: the end of a text that may be the
 beginning of a secret waits for the next piece. None is open for much longer than `_BLOCK_CHARS`.
@@ -17,6 +18,7 @@ As many lines come out as went in, so that line numbers stay true. Pure.
 import base64
 import json
 import re
+import string
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -77,7 +79,7 @@ def _formats() -> Iterator[_Format]:
     digit = "(?=[A-Za-z_-]{0,80}[0-9])"
     for letter in "pousr":
         yield _Format("github-token", f"gh{letter}_", f"{plain}{{36,255}}", plain + long)
-    yield _Format("github-token", "github_pat_", r"\w{60,255}", r"\w{0,255}")
+    yield _Format("github-token", "github_pat_", r"[A-Za-z0-9_]{60,255}", r"[A-Za-z0-9_]{0,255}")
     yield _Format("gitlab-token", "glpat-", f"{word}{{20,255}}", word + long)
     for name in ("AKIA", "ASIA"):
         yield _Format("aws-key", name, f"[A-Z0-9]{{16}}(?!{plain})", "[A-Z0-9]{0,16}", _WORD)
@@ -113,6 +115,16 @@ def _formats() -> Iterator[_Format]:
 _FORMATS: Final = tuple(_formats())
 
 
+_SPACED: Final = tuple(one.anchor for one in _FORMATS if " " in one.anchor)
+_TIGHT: Final = tuple(one.anchor.encode() for one in _FORMATS if " " not in one.anchor)
+_RUN: Final = b"x" * 16
+"""A format without a space in its anchor is at least so long, anchor included, without a gap."""
+_KEY_CHARS: Final = bytes(
+    ord("x" if chr(code) in string.ascii_letters + string.digits + "-_." else " ")
+    for code in range(256)
+)
+
+
 def is_secret(value: str) -> bool:
     """Whether a configured value is worth hiding: `lm-studio` is not, and is a word elsewhere."""
     if len(value) < _CHARS_MIN or value.startswith(("/", "~")):
@@ -132,6 +144,7 @@ class Redactor:
                 self._known.setdefault(form, label)
         anchors = [one.anchor for one in _FORMATS]
         self._needles = tuple(dict.fromkeys([*anchors, *self._known]))
+        self._plain = (*_SPACED, *self._known)
         self._short = {one[:n] for one in self._needles for n in range(1, _HEAD_CHARS)}
         self._heads: dict[str, list[str]] = {}
         for one in self._needles:
@@ -151,10 +164,10 @@ class Redactor:
         return self._rebuilt(value) if self._suspect("\n".join(texts)) else value
 
     def _suspect(self, text: str) -> bool:
-        for needle in self._needles:  # noqa: SIM110 - any() is a third slower, and this is the hot path
-            if needle in text:
-                return True
-        return False
+        if any(needle in text for needle in self._plain):
+            return True
+        runs = _runs(text.encode("utf-8", "replace"))
+        return bool(runs) and any(anchor in runs for anchor in _TIGHT)
 
     def _rebuilt(self, value: _T) -> _T:
         if isinstance(value, str):
@@ -242,6 +255,18 @@ class RedactedStream:
         out = _replaced(text[:cut], spans, len(self._said))
         self._said, self._held = text[:cut][-1:], text[cut:]
         return out
+
+
+def _runs(raw: bytes) -> bytes:
+    """The words that are long enough to be a key, side by side."""
+    shape = raw.translate(_KEY_CHARS)
+    found: list[bytes] = []
+    at = shape.find(_RUN)
+    while at >= 0:
+        end = shape.find(b" ", at)
+        found.append(raw[at : end if end >= 0 else len(raw)])
+        at = shape.find(_RUN, end) if end >= 0 else -1
+    return b" ".join(found)
 
 
 def _forms(value: str) -> Iterator[str]:
