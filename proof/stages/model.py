@@ -1,0 +1,84 @@
+"""A state machine over the whole team: what may happen, in any order, with crashes (7.2)."""
+
+import io
+import logging
+import traceback
+from collections import Counter
+from contextlib import redirect_stdout
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from proof.stage import Number, Outcome, Stage, Task
+from tests.flows.reliability import machine
+
+STEPS = 60
+PORTION = 50
+"""Examples between two signs of life."""
+
+
+def run(task: Task) -> Outcome:
+    """Play the examples in portions, each with a seed of its own; a failure carries its program."""
+    outcome = Outcome()
+    count = task.count(60, 3000)
+    machine.seen.clear()
+    logging.disable(logging.CRITICAL)
+    done = 0
+    try:
+        while done < count:
+            portion = min(PORTION, count - done)
+            number = task.seed * 1_000_000 + done
+            outcome.failures += _portion(number, portion)
+            done += portion
+            task.say(f"{done} of {count} examples, {len(outcome.failures)} failures")
+    finally:
+        logging.disable(logging.NOTSET)
+    played = Counter(machine.seen)
+    died = played.pop("died", 0)
+    outcome.figures = {"examples": done, "steps": STEPS, "deaths": died, "rules": dict(played)}
+    outcome.numbers = [
+        Number(
+            "model-test examples",
+            "300 a run, 50,000 a night",
+            f"{done:,}",
+            f"{sum(played.values()):,} steps, {died:,} deaths and restarts, "
+            f"{len(outcome.failures)} open failures",
+        )
+    ]
+    if done < 300:
+        outcome.short.append(f"{done} examples instead of 300: the time of a test run is short")
+    return outcome
+
+
+def _portion(number: int, examples: int) -> list[str]:
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    with redirect_stdout(io.StringIO()):
+        try:
+            run_state_machine_as_test(_seeded(number), settings=how)
+        except Exception as failure:  # noqa: BLE001 - the failure of a portion is its result
+            program = "\n".join(getattr(failure, "__notes__", []))
+            short = "".join(traceback.format_exception_only(failure))
+            return [f"model, seed {number}: {short}\n{program}"]
+    return []
+
+
+def _seeded(number: int) -> type[machine.Team]:
+    class Seeded(machine.Team):
+        pass
+
+    return seed(number)(Seeded)
+
+
+STAGE = Stage(
+    name="model",
+    title="Model test: everything, in any order",
+    run=run,
+    faults=("A19", "A20", "B8", "B10", "D12", "E4", "H15", "I3", "I9", "J10"),
+)

@@ -1,0 +1,17 @@
+"""The same work in other orders has the same worth (reliability.md 7.3)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flows.reliability.busy import interleaving
+
+SEEDS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.fault("B9", "I9")
+def test_no_order_of_what_happens_at_once_loses_or_doubles_anything(tmp_path: Path):
+    for seed in range(SEEDS):
+        assert interleaving(seed, tmp_path) == [], f"seed {seed}"
