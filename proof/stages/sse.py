@@ -38,7 +38,7 @@ class Follower:
     """One reader of a session's stream, over a socket of its own."""
 
     def __init__(self, daemon: RunningDaemon, session: str, cursor: str = "") -> None:
-        self.frames: list[tuple[str, dict[str, Any]]] = []
+        self.frames: list[tuple[str, bytes]] = []
         self.cursor = cursor
         self._port = int(daemon.url.rpartition(":")[2])
         more = f"Last-Event-ID: {cursor}\r\n" if cursor else ""
@@ -83,10 +83,15 @@ class Follower:
             elif line.startswith(b"data: "):
                 key, self._key = self._key, ""
                 if key:
-                    self.frames.append((key, json.loads(line[6:])))
+                    self.frames.append((key, line[6:]))
                     self.cursor = key
 
     _key = ""
+
+    def event_ids(self) -> list[str]:
+        """What each frame is known by."""
+        frames = [json.loads(data) for _, data in self.frames]
+        return [frame["_event_id"] for frame in frames if "_event_id" in frame]
 
     def titles(self) -> int:
         """How many frames it has."""
@@ -330,7 +335,7 @@ async def _cut(task: Task, daemon: RunningDaemon, outcome: Outcome) -> dict[str,
 
     async def in_pieces(follower: Follower, seed: int) -> tuple[Follower, int]:
         cuts, own = 0, random.Random(seed)
-        frames: list[tuple[str, dict[str, Any]]] = []
+        frames: list[tuple[str, bytes]] = []
         while not (done.is_set() and frames and frames[-1][0] == whole.cursor):
             part = Follower(daemon, session, follower.cursor)
             with suppress(TimeoutError):
@@ -364,11 +369,11 @@ async def _cut(task: Task, daemon: RunningDaemon, outcome: Outcome) -> dict[str,
         await _write(daemon, session, 1)  # one more frame wakes the reader of all
         results = [await one for one in pieces]
         await reading
-    wanted = [frame["_event_id"] for _, frame in whole.frames if "_event_id" in frame]
+    wanted = whole.event_ids()
     cuts = 0
     for number, (follower, count) in enumerate(results):
         cuts += count
-        got = [frame["_event_id"] for _, frame in follower.frames if "_event_id" in frame]
+        got = follower.event_ids()
         if got[: len(wanted)] != wanted[: len(got)] or len(got) < len(wanted) - 1:
             outcome.failures.append(
                 f"cut (seed {task.seed}): reader {number} saw {len(got)} frames, one reader "
@@ -383,6 +388,13 @@ async def _cut(task: Task, daemon: RunningDaemon, outcome: Outcome) -> dict[str,
         )
     )
     return {"readers": readers, "cuts": cuts, "frames": len(wanted)}
+
+
+def _health_s(url: str) -> float:
+    """Seconds until /health has answered, measured beside the readers."""
+    began = time.perf_counter()
+    httpx.get(f"{url}/health", trust_env=False).raise_for_status()
+    return time.perf_counter() - began
 
 
 async def _herd(task: Task, outcome: Outcome) -> dict[str, Any]:
@@ -403,10 +415,7 @@ async def _herd(task: Task, outcome: Outcome) -> dict[str, Any]:
                 for one in readers
             ]
             while not all(one.done() for one in reading):
-                asked = time.perf_counter()
-                (await daemon.http.get("/health")).raise_for_status()
-                health.append(time.perf_counter() - asked)
-                await asyncio.sleep(0.02)
+                health.append(await asyncio.to_thread(_health_s, daemon.url))
         took = time.perf_counter() - began
         grown = _rss_mb(daemon) - before
     if len({tuple(key for key, _ in one.frames[:frames]) for one in readers}) != 1:
