@@ -66,8 +66,10 @@ def settle(connection: sqlite3.Connection, path: Path, *, pos: int, new: str) ->
 
 
 def leave(path: Path, mark: str, pos: int) -> None:
-    """A clean stop: the log ends here."""
-    _write(path, _Seen([mark], pos))
+    """A clean stop: the log ends here. Not into a folder that has taken the place of ours."""
+    seen = _read(path)
+    if seen is not None and mark in seen.marks:
+        _write(path, _Seen([mark], pos))
 
 
 def _read(path: Path) -> _Seen | None:
