@@ -57,7 +57,11 @@ def _portion(number: int, examples: int) -> list[str]:
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.filter_too_much,
+            HealthCheck.data_too_large,
+        ],
     )
     with redirect_stdout(io.StringIO()):
         try:
@@ -80,5 +84,5 @@ STAGE = Stage(
     name="model",
     title="Model test: everything, in any order",
     run=run,
-    faults=("A19", "A20", "B8", "B10", "D12", "E4", "H15", "I3", "I9", "J10"),
+    faults=("A19", "B8", "B10", "D12", "E4", "I3", "I9", "J10"),
 )

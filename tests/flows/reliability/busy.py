@@ -27,7 +27,7 @@ def interleaving(seed: int, folder: Path) -> list[str]:
     root = Path(tempfile.mkdtemp(dir=folder))
     world = World(root, seed)
     try:
-        return _played(world, random.Random(seed))  # noqa: S311 - replayable on purpose
+        return _played(world, random.Random(seed))
     except AssertionError as wrong:
         return [str(wrong)]
     finally:

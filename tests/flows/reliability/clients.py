@@ -1,4 +1,4 @@
-"""A reader of the SSE stream that leaves, stalls and resumes at any byte, and checks what it got."""
+"""A reader of the SSE stream that leaves, stalls and resumes, and checks what it got."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -32,7 +32,7 @@ class Reader:
         self._alive = False
         self._rest = b""
 
-    def stall(self, on: bool) -> None:
+    def stall(self, *, on: bool) -> None:
         """Stop reading, or go on."""
         if on:
             self._open.clear()

@@ -14,6 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from typing_extensions import override
 
 from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.domain.errors import FatalFault, RetryableFault
@@ -58,7 +59,7 @@ seen: Counter[str] = Counter()
 """How often each rule was played, over all examples of this process."""
 
 
-def reply(what: str, to: str, task: bool) -> Reply:
+def reply(what: str, to: str, *, task: bool) -> Reply:
     """What a model may say."""
     said: dict[str, tuple[Any, ...]] = {
         "text": ("Hel", "lo."),
@@ -175,8 +176,8 @@ class Team(RuleBasedStateMachine):
     # --- models and tools -------------------------------------------------------------------
 
     @rule(pick=picks, what=st.sampled_from(KINDS), to=agents, task=st.booleans(), turns=turns)
-    def model_reply(self, pick: int, what: str, to: str, task: bool, turns: int | None) -> None:
-        self._decide(lambda life: life.calls, pick, reply(what, to, task))
+    def model_reply(self, pick: int, what: str, to: str, turns: int | None, *, task: bool) -> None:
+        self._decide(lambda life: life.calls, pick, reply(what, to, task=task))
         self.go(f"model_reply {what}", turns)
 
     @rule(turns=turns)
@@ -198,7 +199,7 @@ class Team(RuleBasedStateMachine):
     # --- files ------------------------------------------------------------------------------
 
     @rule(session=sessions, agent=agents, number=st.integers(0, 3), other=st.booleans())
-    def drop_foreign(self, session: SessionId, agent: str, number: int, other: bool) -> None:
+    def drop_foreign(self, session: SessionId, agent: str, number: int, *, other: bool) -> None:
         """The same name again is a duplicate, or a conflict when it says something else."""
         seen["drop_foreign"] += 1
         letter = {"to": agent, "content": "other" if other else "foreign"}
@@ -254,7 +255,7 @@ class Team(RuleBasedStateMachine):
         self.go("clock", turns)
 
     @rule(on=st.booleans(), turns=turns)
-    def disk_full(self, on: bool, turns: int | None) -> None:
+    def disk_full(self, turns: int | None, *, on: bool) -> None:
         failpoints.reset()
         self.full = on
         if on:
@@ -290,9 +291,9 @@ class Team(RuleBasedStateMachine):
         self.go("sse_resume", turns)
 
     @rule(pick=picks, on=st.booleans(), turns=turns)
-    def sse_stall(self, pick: int, on: bool, turns: int | None) -> None:
+    def sse_stall(self, pick: int, turns: int | None, *, on: bool) -> None:
         if self.world.readers:
-            self.world.readers[pick % len(self.world.readers)].stall(on)
+            self.world.readers[pick % len(self.world.readers)].stall(on=on)
         self.go("sse_stall", turns)
 
     def _follow(self, reader: Reader) -> None:
@@ -308,6 +309,7 @@ class Team(RuleBasedStateMachine):
         if hasattr(self, "world"):
             _none(oracle.step(self.world, self.audits), "now")
 
+    @override
     def teardown(self) -> None:
         failpoints.reset()
         try:
@@ -346,4 +348,4 @@ def _none(found: list[str], when: str) -> None:
 
 
 def _shm() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private folder in it
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

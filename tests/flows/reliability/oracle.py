@@ -12,7 +12,7 @@ from brainpilot_rt.sessions.audit import Audit
 from brainpilot_rt.sessions.schedule import follow_ups
 from brainpilot_rt.testing.models import Reply
 from tests.flows.reliability.history import durable, replayed
-from tests.flows.reliability.world import World
+from tests.flows.reliability.world import Life, World
 
 ROUNDS_MAX = 400
 PAUSE_S = 600.0
@@ -64,12 +64,7 @@ def quiesce(world: World) -> list[str]:
         world.turn()
         if world.life is not life:
             continue
-        for call in list(life.calls):
-            if not call.decided.done():
-                call.decided.set_result(Reply(("Well.",)))
-        for call in list(life.execs):
-            if not call.decided.done():
-                call.decided.set_result("ok")
+        _decide_all(life)
         world.turn()
         if world.life is not life or life.calls or life.execs:
             continue
@@ -81,6 +76,13 @@ def quiesce(world: World) -> list[str]:
         if world.life is life and not _push(world):
             return []
     return [f"it does not come to rest: {_open(world)}"]
+
+
+def _decide_all(life: Life) -> None:
+    for call in [one for one in life.calls if not one.decided.done()]:
+        call.decided.set_result(Reply(("Well.",)))
+    for call in [one for one in life.execs if not one.decided.done()]:
+        call.decided.set_result("ok")
 
 
 def _push(world: World) -> bool:
@@ -116,7 +118,7 @@ def _open(world: World) -> list[str]:
                 f"{session} letters={list(state.letters)} runs={list(state.runs)} "
                 f"cut={list(state.interrupted)} host={state.host_turn} "
                 f"questions={list(state.questions)} "
-                f"agents={[(a.name, a.phase.value, a.paused, a.retry_at_ms) for a in state.agents.values()]}"
+                f"agents={list(state.agents.values())}"
             )
     life = world.life
     if life is not None:
@@ -145,6 +147,20 @@ def promises(world: World) -> list[str]:
                     pass
         if session not in world.gone and replayed(session, history).busy:
             found.append(f"{session}: something is open")
+    found += _kept(world, accepted, ended, answered)
+    found += [f"{one} ended {n} times" for one, n in ended.items() if n != 1]
+    found += [f"{one} was answered {n} times" for one, n in answered.items() if n != 1]
+    return found
+
+
+def _kept(
+    world: World,
+    accepted: set[tuple[str, str]],
+    ended: Counter[tuple[str, str]],
+    answered: Counter[str],
+) -> list[str]:
+    """Of all that was acknowledged: what the log does not know."""
+    found: list[str] = []
     for what, note, answer in world.told:
         if what == "post" and answer.letter_id is not None and note[0] not in world.gone:
             key = (note[0], answer.letter_id)
@@ -152,8 +168,6 @@ def promises(world: World) -> list[str]:
                 found.append(f"{key} was acknowledged and ended {ended[key]} times")
         if what == "answer" and answer == "ok" and note is not None and not answered[note]:
             found.append(f"answer to {note} was acknowledged and is lost")
-    found += [f"{one} ended {n} times" for one, n in ended.items() if n != 1]
-    found += [f"{one} was answered {n} times" for one, n in answered.items() if n != 1]
     return found
 
 

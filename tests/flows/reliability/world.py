@@ -33,7 +33,6 @@ from brainpilot_rt.eventlog.sqlite import SqliteEventLog
 from brainpilot_rt.eventlog.store import LogConnection, LogStore
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.stream import Streams
-from brainpilot_rt.sessions.hub import Item
 from brainpilot_rt.settings import HttpSettings, SessionLimits
 from brainpilot_rt.testing.models import Reply, ScriptedModel
 from brainpilot_rt.testing.shuffled_loop import ShuffledLoop
@@ -195,7 +194,7 @@ class World:
         )
         boot = loop.create_task(self._boot(life))
         with failpoints.dying(self._cut):
-            self._drive(life, lambda: loop.turn())
+            self._drive(life, loop.turn)
         self._booting = None
         if life.alive:
             boot.result()
