@@ -6,8 +6,9 @@ that point may leave: of each directory any legal subset of the names changed si
 of each file any prefix of what was written since it was synced, or NULs of the right length.
 
 What no file system does is not modelled: a rename never loses the file (the old name goes only when
-the new one is there), and what fsync has returned for stays. What some do is: names in any order,
-an empty file under its final name, one file under both names of a rename.
+the new one is there, and within a directory both change at once), and what fsync has returned for
+stays. What some do is: names in any order, an empty file under its final name, the file of a rename
+between directories under both names (as two files here: the images know no hard links).
 """
 
 import contextlib
@@ -302,7 +303,13 @@ class Disk:
         entries = {folder: dict(names) for folder, names in self._entries.items()}
         kept = {id(one) for one, yes in zip(self._changes, keep, strict=True) if yes}
         for change in self._changes:
-            if id(change) in kept and (change.needs is None or id(change.needs) in kept):
+            if change.needs is None:
+                happened = id(change) in kept
+            elif change.needs.folder == change.folder:
+                happened = id(change.needs) in kept
+            else:
+                happened = id(change) in kept and id(change.needs) in kept
+            if happened:
                 _apply(entries, change)
         found: dict[str, bytes | None] = {}
         todo = [("", 0)]
