@@ -7,7 +7,6 @@ everything has really exited, and only then answers (D9).
 
 import asyncio
 import logging
-from functools import partial
 
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock
@@ -20,17 +19,14 @@ from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions.hub import Item
 from brainpilot_rt.sessions.recovery import cut, resume
 from brainpilot_rt.sessions.runs import after_stop
-from brainpilot_rt.sessions.schedule import due_ms
 from brainpilot_rt.sessions.snapshot import has_mail, working
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.timers import WAKE_AGAIN_S, Timers
 from brainpilot_rt.supervision.worker import Worker
 
 TOOL_GRACE_S = 5.0
 """Seconds running tools get to finish and commit when the daemon stops."""
-
-WAKE_AGAIN_S = 5.0
-"""Seconds until a wake that the log refused is tried again."""
 
 DESTROYED = "destroyed"
 
@@ -43,9 +39,8 @@ class Supervisor:
     def __init__(self, organs: Organs, tasks: TaskSet, clock: Clock) -> None:
         self._organs = organs
         self._tasks = tasks
-        self._clock = clock
+        self._timers = Timers(organs.manager, tasks, clock)
         self._workers: dict[RunId, tuple[Worker, asyncio.Task[None]]] = {}
-        self._timers: dict[SessionId, tuple[int, asyncio.TimerHandle]] = {}
         self._stopping: dict[tuple[SessionId, AgentName | None], asyncio.Event] = {}
         self._live = False
 
@@ -60,7 +55,7 @@ class Supervisor:
                 hit("boot.resume.before")
                 await self._organs.manager.amend(state.session, resume)
                 hit("boot.resume.after")
-            await self._wake(state.session)
+            await self._timers.wake(state.session)
 
     def workers(self, session: SessionId) -> list[Worker]:
         """Workers of a session."""
@@ -74,7 +69,7 @@ class Supervisor:
         if isinstance(item.event, ev.RunStarted):
             self._spawn(item.session, item.event.run_id)
         if isinstance(item.event, _TIMED):
-            self._arm(item.session)
+            self._timers.arm(item.session)
 
     def _spawn(self, session: SessionId, run_id: RunId) -> None:
         if run_id in self._workers:
@@ -83,40 +78,6 @@ class Supervisor:
         task = self._tasks.spawn(worker.work(), name=f"run {session}/{run_id}")
         self._workers[run_id] = (worker, task)
         task.add_done_callback(lambda _done: self._workers.pop(run_id, None))
-
-    def _arm(self, session: SessionId, looked_ms: int = 0) -> None:
-        """One timer per session at most, set to the earliest thing that time changes.
-
-        `looked_ms`: up to when everything that was due has been looked at.
-        """
-        known = self._timers.pop(session, None)
-        if known is not None:
-            known[1].cancel()
-        state = self._organs.manager.find(session)
-        due = None if state is None else due_ms(state, looked_ms)
-        if due is not None:
-            self._set_timer(session, due, max(0.0, (due - self._clock.now_ms()) / 1000))
-
-    def _set_timer(self, session: SessionId, due: int, delay_s: float) -> None:
-        wake = partial(self._tasks.spawn, name=f"wake {session}")
-        handle = asyncio.get_running_loop().call_later(
-            delay_s, lambda: wake(self._wake(session)) and None
-        )
-        self._timers[session] = (due, handle)
-
-    async def _wake(self, session: SessionId) -> None:
-        now_ms = self._clock.now_ms()
-        try:
-            await self._organs.manager.dispatch(session, cmd.Wake())
-        except CommandRejected as fault:
-            _log.warning("waking %s: %s", session, fault)
-        except Unavailable as fault:
-            _log.warning("waking %s: %s", session, fault)
-            if self._live:
-                self._set_timer(session, now_ms, WAKE_AGAIN_S)
-            return
-        if self._live:
-            self._arm(session, now_ms)
 
     # --- stops ------------------------------------------------------------------------------
 
@@ -226,22 +187,16 @@ class Supervisor:
         await manager.dispatch(session, cmd.Evict(agents_stopped=stopped))
         now = manager.find(session)
         if now is not None and not now.runs:  # else somebody has spoken since: it is in use again
-            self._drop_timer(session)
+            self._timers.drop(session)
             manager.forget(session)
             self._organs.conversations.forget(session)
         return stopped
-
-    def _drop_timer(self, session: SessionId) -> None:
-        known = self._timers.pop(session, None)
-        if known is not None:
-            known[1].cancel()
 
     async def close(self) -> None:
         """Stop for a shutdown: texts and runs are cut so that the next start resumes them."""
         self._live = False
         hit("stop.admission.after")
-        for session in list(self._timers):
-            self._drop_timer(session)
+        self._timers.close()
         await self._let_tools_finish()
         hit("stop.tools.after")
         running = [task for _, task in self._workers.values()]
