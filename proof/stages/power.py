@@ -158,7 +158,7 @@ def run(task: Task) -> Outcome:
 
 
 def _team(task: Task, outcome: Outcome) -> Seen:
-    draws, blind = task.count(4, 420), task.count(1, 2)
+    draws, blind = task.count(4, 460), task.count(1, 2)
     taken = powerteam.record(_folder(task, "team"))
     task.say(f"a team in {len(taken.steps)} steps")
     seen = _shared(task, look_at_team, taken, draws)
@@ -180,7 +180,7 @@ def _files(task: Task, outcome: Outcome) -> Seen:
 def _log(task: Task, outcome: Outcome) -> Seen:
     calls = powersql.watch(_folder(task, "log"), task.count(12, 60))
     task.say(f"the log made {len(calls)} calls")
-    seen = _shared(task, look_at_log, calls, task.count(4, 26))
+    seen = _shared(task, look_at_log, calls, task.count(4, 44))
     normal = powersql.watch(_folder(task, "log-normal"), 12, "NORMAL")
     if not look_at_log(normal, f"normal {task.seed}", 1, (0, 8)).findings["lost"]:
         outcome.failures.append("the model of the log is blind: NORMAL lost nothing")
