@@ -230,13 +230,12 @@ def judge(
     life = nursery.start(home, BP_DEBUGGABLE="1")
     states, opened = {}, []
     try:
-        client = Client(life, books, random.Random(0))
-        begun = time.monotonic()
-        wrong += quiesce(client)
-        wrong += _letters_left(life, books)
-        oracle.rest_s = time.monotonic() - begun
-        states = _states(client, books)
-        client.close()
+        with closing(Client(life, books, random.Random(0))) as client:
+            begun = time.monotonic()
+            wrong += quiesce(client)
+            wrong += _letters_left(life, books)
+            oracle.rest_s = time.monotonic() - begun
+            states = _states(client, books)
         opened = life.descriptors()
         wrong += _ended(life)
     finally:
@@ -319,9 +318,8 @@ def _restarted(
     """A restart: the same states from the log alone, no more and no fewer open files."""
     life = nursery.start(home, BP_DEBUGGABLE="1")
     try:
-        client = Client(life, books, random.Random(0))
-        again = _states(client, books)
-        client.close()
+        with closing(Client(life, books, random.Random(0))) as client:
+            again = _states(client, books)
         extra = _kinds(opened) - _kinds(life.descriptors())
         wrong = _ended(life)
     finally:

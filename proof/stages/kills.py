@@ -191,9 +191,8 @@ class Line:
                 life.ready()
             death = pool.submit(_strike, life, place.books, plan, trace, struck)
             if plan.how != "start":
-                client = Client(life, place.books, rng)
-                client.work(struck)
-                client.close()
+                with contextlib.closing(Client(life, place.books, rng)) as client:
+                    client.work(struck)
             struck_ns = death.result()
         code = life.wait()
         if code == 0 and plan.how == "stop":

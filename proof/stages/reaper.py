@@ -56,7 +56,7 @@ class Race:
             if len(self.failures) >= FAILURES_MAX:
                 break
         if self._life is not None:
-            self._client.close()
+            self._hang_up()
             self._life.kill()
         oracle = Oracle(self.home, self.books)
         self.failures += judge(self.home, self.books, self._nursery, oracle=oracle)
@@ -78,6 +78,11 @@ class Race:
             "content-type": "application/json",
         }
 
+    def _hang_up(self) -> None:
+        self._client.close()
+        self._host.close()
+        self._guest.close()
+
     def _round(self) -> list[str]:
         epoch = self._idle_epoch()
         if epoch is None:
@@ -98,7 +103,7 @@ class Race:
         self.counts["stops agreed" if stopping else "stops refused"] += 1
         wrong = self._settle(op, stopping=stopping) if op is not None else []
         if stopping and self._life is not None:
-            self._client.close()
+            self._hang_up()
             code = self._life.wait()
             wrong += [] if code == 0 else [f"it agreed to stop and ended with {code}"]
             self._life = None
