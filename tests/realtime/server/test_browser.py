@@ -1,10 +1,14 @@
 """A real browser: what an agent wrote stays text, and a page of somebody else changes nothing."""
 
 import asyncio
+import json
+import os
 import shutil
+import signal
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,26 +35,83 @@ PAYLOADS = (
 )
 
 
-async def dom(folder: Path, url: str, wait_s: float = 30.0) -> str:
-    """The page as it is some time after it was loaded."""
+class Browser:
+    """A page in a headless browser, spoken to over its pipes (NUL after each message)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: int) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._count = 0
+        self._page: dict[str, str] = {}
+
+    async def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call a method of the browser; its result."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": params, **self._page}
+        os.write(self._writer, json.dumps(message).encode() + b"\0")
+        while True:
+            said = json.loads((await self._reader.readuntil(b"\0"))[:-1])
+            if said.get("id") == self._count:
+                return dict(said.get("result", {}))
+
+    async def open(self, url: str) -> None:
+        """Load a page."""
+        target = await self.ask("Target.createTarget", url=url)
+        attached = await self.ask(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
+        self._page = {"sessionId": attached["sessionId"]}
+
+    async def dom_when(self, expression: str) -> str:
+        """The page as it is once an expression of it holds."""
+        async with asyncio.timeout(60):
+            while not await self._value(expression):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)  # a page rings no bell
+        return str(await self._value("document.documentElement.outerHTML"))
+
+    async def _value(self, expression: str) -> Any:
+        result = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return result.get("result", {}).get("value")  # none while it is loading
+
+
+@asynccontextmanager
+async def browsing(folder: Path) -> AsyncGenerator[Browser]:
+    """A browser with a profile of its own for as long as the block runs."""
     assert BROWSER is not None
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+        *(
+            "bash",
+            "-c",
+            f'exec 200<&{theirs_in} 201>&{theirs_out}; exec "$@" 3<&200 4>&201',
+            "bash",
+            BROWSER,
+        ),
+        *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
         *("--disable-background-networking", f"--user-data-dir={folder}"),
-        *(f"--timeout={int(wait_s * 1000)}", "--dump-dom", url),
+        "--remote-debugging-pipe",
         env={"HOME": str(folder), "PATH": "/usr/bin:/bin"},
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=(theirs_in, theirs_out),
+        start_new_session=True,
+    )
+    os.close(theirs_in)
+    os.close(theirs_out)
+    reader = asyncio.StreamReader(limit=2**26)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours_in, "rb")
     )
     try:
-        async with asyncio.timeout(90):
-            out, _ = await process.communicate()
+        yield Browser(reader, ours_out)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return out.decode(errors="replace")
+        transport.close()
+        os.close(ours_out)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 @pytest.mark.fault("S29")
@@ -60,13 +121,12 @@ async def test_what_agents_and_users_write_is_shown_as_text_and_runs_nothing(tmp
         one = await session(daemon, title=PAYLOADS[0])
         await say(daemon, one, "\n\n".join(PAYLOADS))
         await until(daemon, one, lambda frame: frame["type"] == "RUN_FINISHED")
-        page = ""
-        for _ in range(8):  # it is dumped as soon as it has loaded, at times before its stream
-            page = await dom(tmp_path / "browser", f"{daemon.url}/c/{daemon.token}/")
-            if page.count("&lt;img src=x onerror=") > 1:
-                break
+        async with browsing(tmp_path / "browser") as browser:
+            await browser.open(f"{daemon.url}/c/{daemon.token}/")
+            shown = "document.getElementById('talk').textContent.includes('exfiltrated')"
+            page = await browser.dom_when(shown)
         assert "&lt;img src=x onerror=" in page  # it was shown
-        assert "data-owned" not in page.partition(">")[2].replace("'data-owned'", "")
+        assert "data-owned" not in page.partition(">")[0]  # the tag of the whole
         for forbidden in ("<img", "<iframe", "<script>", "<svg/", 'href="javascript:'):
             assert forbidden not in page
 
@@ -84,7 +144,7 @@ def attack(daemon: RunningDaemon, session: str) -> str:
 <form id=b target=f2 method=post action="{daemon_at}/sessions"></form>
 <img src="{daemon_at}/sessions/{session}/evict"><img src="{other}/sessions">
 <script src="{daemon_at}/sessions/{session}/history"></script>
-<link rel=stylesheet href="{daemon_at}/sessions"><img src="/until-done">
+<link rel=stylesheet href="{daemon_at}/sessions">
 <script>
 const got = [], all = [];
 const to = (name, promise) => all.push(promise.then(
@@ -105,22 +165,16 @@ for (const at of ["{daemon_at}", "{other}", "{daemon_at}".replace("127.0.0.1", "
 }}
 Promise.allSettled(all).then(() => setTimeout(() => {{
   document.body.dataset.got = got.join("|");
-  fetch("/done");
 }}, 1000));
 </script>"""
 
 
 @asynccontextmanager
 async def serving_page(text: str) -> AsyncGenerator[str]:
-    """Another origin that serves one page; it has loaded when it says that it is done."""
-    done = asyncio.Event()
+    """Another origin that serves one page."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.readuntil(b"\r\n\r\n")
-        if asked.startswith(b"GET /done"):
-            done.set()
-        elif asked.startswith(b"GET /until-done"):
-            await done.wait()
+        await reader.readuntil(b"\r\n\r\n")
         body = text.encode()
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(body)}\r\n"
         writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
@@ -141,8 +195,12 @@ async def test_a_page_of_another_origin_changes_and_reads_nothing_even_with_the_
         one = await session(daemon, title="unread")
         before = await log_lines(daemon, one)
         sessions = (await daemon.http.get("/sessions")).json()
-        async with serving_page(attack(daemon, one)) as page:
-            seen = await dom(tmp_path / "browser", page)
+        async with (
+            serving_page(attack(daemon, one)) as page,
+            browsing(tmp_path / "browser") as browser,
+        ):
+            await browser.open(page)
+            seen = await browser.dom_when("!!document.body?.dataset.got")
         assert "data-got=" in seen  # the attack ran to its end
         assert "read:refused" in seen
         assert "unread" not in seen
