@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.tools import Effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Audit:
         self._owner: dict[tuple[str, str], str] = {}
         self._cut: set[str] = set()
         """Runs a crash or shutdown cut that have no successor yet: they still own their units."""
+        self._working: dict[str, str] = {}
+        """The run of each agent at work: never two."""
+        self._once: set[str] = set()
+        """Calls that must not be executed again (I-6)."""
         self._found: list[Violation] = []
 
     def feed(self, records: Iterable[ev.Recorded]) -> "Audit":
@@ -42,6 +47,7 @@ class Audit:
                 self._blame("gap", str(self._seq + 1), recorded.seq)
             self._seq = recorded.seq
             self._take(recorded.event, recorded.seq)
+            self._forbid(recorded.event, recorded.seq)
         return self
 
     def violations(self) -> list[Violation]:
@@ -93,6 +99,21 @@ class Audit:
                 self._start("question", event.request_id, seq, event.run_id)
             case ev.QuestionAnswered() | ev.QuestionCancelled():
                 self._end("question", event.request_id, seq)
+            case _:
+                pass
+
+    def _forbid(self, event: ev.Event, seq: int) -> None:
+        """Two runs of one agent at a time; a second execution of what can not be undone."""
+        match event:
+            case ev.RunStarted():
+                if self._working.setdefault(event.agent, event.run_id) != event.run_id:
+                    self._blame("run_beside_another", event.run_id, seq)
+            case ev.RunFinished() | ev.RunInterrupted():
+                self._working.pop(event.agent, None)
+            case ev.ToolPlanned(effect=Effect.IRREVERSIBLE):
+                self._once.add(event.call_id)
+            case ev.ToolStarted() if event.attempt > 1 and event.call_id in self._once:
+                self._blame("irreversible_call_repeated", event.call_id, seq)
             case _:
                 pass
 

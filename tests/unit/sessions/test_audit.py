@@ -93,3 +93,25 @@ def test_a_cut_run_owns_its_calls_until_its_successor_does(steps: int):
     for change in changes[:steps]:
         world.commit(change(), follow=False)
     assert world.violations() == []
+
+
+def test_a_second_run_beside_the_first_of_an_agent_is_a_violation():
+    world = working()
+    run = next(one.event for one in world.log if isinstance(one.event, ev.RunStarted))
+    beside = run.model_copy(update={"run_id": "run_other"})
+    last = world.log[-1]
+    extra = ev.Recorded(SESSION, last.seq + 1, last.pos + 1, last.at_ms, beside)
+    assert "run_beside_another" in found([*world.log, extra])
+
+
+def test_a_second_execution_of_what_can_not_be_undone_is_a_violation():
+    events: list[ev.Event] = []
+    for one in working().log:
+        event = one.event
+        if isinstance(event, ev.ToolPlanned):
+            event = event.model_copy(update={"effect": Effect.IRREVERSIBLE})
+        events.append(event)
+        if isinstance(event, ev.ToolStarted):
+            events.append(event.model_copy(update={"attempt": 2}))
+    records = [ev.Recorded(SESSION, n, n, 0, event) for n, event in enumerate(events, 1)]
+    assert "irreversible_call_repeated" in found(records)
