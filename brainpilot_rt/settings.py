@@ -274,7 +274,7 @@ def _from_file(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, ()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadSettings(f"{path}: {error}") from None
     tree: dict[str, Any] = {}
     warnings: list[str] = []
