@@ -21,13 +21,21 @@ PATIENCE_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a file."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mutant:
     """One seeded bug, and the cheapest detectors that must find it."""
 
     name: str
-    path: str
-    old: str
-    new: str
+    edits: tuple[Edit, ...]
+    """One, or as many as there are places that guard against the same bug."""
     detectors: tuple[str, ...]
     """Names of stages, or `tests/...` for pytest; the first that fails has killed it."""
 
@@ -52,10 +60,11 @@ def planted(mutant: Mutant, tree: Path) -> None:
     for name in ("docs", "examples", "scripts", "README.md"):
         (tree / name).symlink_to(ROOT / name)
     shutil.copy(ROOT / "pyproject.toml", tree)
-    target = tree / mutant.path
-    text = target.read_text(encoding="utf-8")
-    assert text.count(mutant.old) == 1, f"{mutant.name}: its place in {mutant.path} has changed"
-    target.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    for edit in mutant.edits:
+        target = tree / edit.path
+        text = target.read_text(encoding="utf-8")
+        assert text.count(edit.old) == 1, f"{mutant.name}: its place in {edit.path} has changed"
+        target.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
 
 
 def judge(mutant: Mutant, tree: Path, seed: int) -> Verdict:
@@ -104,137 +113,225 @@ def _first_words(lines: Sequence[str]) -> str:
 MUTANTS: Final[Sequence[Mutant]] = (
     Mutant(
         "a foreign letter leaves its box before it is committed",
-        "brainpilot_rt/mailbox/reception.py",
-        "            waits = await self._handlers.on_letter(address.session, ",
-        "            early = partial(\n"
-        '                address.box.move, [found.letter_id], to="done", out_of=("new",)\n'
-        "            )\n"
-        "            await self._on_thread(early)\n"
-        "            waits = await self._handlers.on_letter(address.session, ",
+        (
+            Edit(
+                "brainpilot_rt/mailbox/reception.py",
+                "            waits = await self._handlers.on_letter(address.session, ",
+                (
+                    "            early = partial(\n"
+                    '                address.box.move, [found.letter_id], to="done", out_of=("new",)\n'
+                    "            )\n"
+                    "            await self._on_thread(early)\n"
+                    "            waits = await self._handlers.on_letter(address.session, "
+                ),
+            ),
+        ),
         ("tests/unit/mailbox/test_postoffice.py", "kills"),
     ),
     Mutant(
         "a letter read again is taken in again",
-        "brainpilot_rt/sessions/external.py",
-        "    if command.letter_id in state.letters or command.letter_id in state.closed:\n",
-        "    if command.letter_id == '':\n",
+        (
+            Edit(
+                "brainpilot_rt/sessions/external.py",
+                "    if command.letter_id in state.letters or command.letter_id in state.closed:\n",
+                "    if command.letter_id == '':\n",
+            ),
+            Edit(
+                "brainpilot_rt/supervision/mailroom.py",
+                "        if found.letter_id in state.closed:\n            return False\n"
+                "        known = state.letters.get(found.letter_id)\n",
+                "        known = None\n",
+            ),
+        ),
         ("kills", "tests/unit/sessions"),
     ),
     Mutant(
         "an answer is given before the commit",
-        "brainpilot_rt/eventlog/schema.py",
-        '    connection.execute("BEGIN IMMEDIATE")\n    try:\n        yield\n'
-        '        failpoints.hit(before)\n        connection.execute("COMMIT")\n',
-        "    if connection.in_transaction:\n"
-        '        connection.execute("COMMIT")\n'
-        '    connection.execute("BEGIN IMMEDIATE")\n    try:\n        yield\n'
-        "        failpoints.hit(before)\n",
+        (
+            Edit(
+                "brainpilot_rt/eventlog/schema.py",
+                (
+                    '    connection.execute("BEGIN IMMEDIATE")\n    try:\n        yield\n'
+                    '        failpoints.hit(before)\n        connection.execute("COMMIT")\n'
+                ),
+                (
+                    "    if connection.in_transaction:\n"
+                    '        connection.execute("COMMIT")\n'
+                    '    connection.execute("BEGIN IMMEDIATE")\n    try:\n        yield\n'
+                    "        failpoints.hit(before)\n"
+                ),
+            ),
+        ),
         ("kills",),
     ),
     Mutant(
         "the answer to a request is stored outside the transaction of its events",
-        "brainpilot_rt/eventlog/store.py",
-        '            failpoints.hit("log.commit.half")\n',
-        '            connection.execute("COMMIT")\n'
-        '            connection.execute("BEGIN IMMEDIATE")\n'
-        '            failpoints.hit("log.commit.half")\n',
+        (
+            Edit(
+                "brainpilot_rt/eventlog/store.py",
+                '            failpoints.hit("log.commit.half")\n',
+                (
+                    '            connection.execute("COMMIT")\n'
+                    '            connection.execute("BEGIN IMMEDIATE")\n'
+                    '            failpoints.hit("log.commit.half")\n'
+                ),
+            ),
+        ),
         ("points", "kills"),
     ),
     Mutant(
         "a letter is written where it is read",
-        "brainpilot_rt/mailbox/sender.py",
-        "        write_new(tmp, name, data, sync=True)\n"
-        "        rename_noreplace(tmp, name, new, name)\n",
-        "        write_new(new, name, data, sync=True)\n",
+        (
+            Edit(
+                "brainpilot_rt/mailbox/sender.py",
+                (
+                    "        write_new(tmp, name, data, sync=True)\n"
+                    "        rename_noreplace(tmp, name, new, name)\n"
+                ),
+                "        write_new(new, name, data, sync=True)\n",
+            ),
+        ),
         ("power",),
     ),
     Mutant(
         "an event is shown before it is committed",
-        "brainpilot_rt/sessions/manager.py",
-        "        slot.coming.extend(zip(batch, states, strict=True))\n",
-        "        slot.coming.extend(zip(batch, states, strict=True))\n"
-        "        for event, state in zip(batch, states, strict=True):\n"
-        "            self._hub.publish(Recorded(session, state.seq, 0, moment.now_ms, event))\n",
+        (
+            Edit(
+                "brainpilot_rt/sessions/manager.py",
+                "        slot.coming.extend(zip(batch, states, strict=True))\n",
+                (
+                    "        slot.coming.extend(zip(batch, states, strict=True))\n"
+                    "        for event, state in zip(batch, states, strict=True):\n"
+                    "            self._hub.publish(Recorded(session, state.seq, 0, moment.now_ms, event))\n"
+                ),
+            ),
+        ),
         ("tests/flows/team", "tests/unit/sessions", "kills"),
     ),
     Mutant(
         "the content of a letter is not synced",
-        "brainpilot_rt/aiokit/files.py",
-        '            if sync:\n                hit("files.fsync.before")\n',
-        '            if sync and mode < 0:\n                hit("files.fsync.before")\n',
+        (
+            Edit(
+                "brainpilot_rt/aiokit/files.py",
+                '            if sync:\n                hit("files.fsync.before")\n',
+                '            if sync and mode < 0:\n                hit("files.fsync.before")\n',
+            ),
+        ),
         ("power",),
     ),
     Mutant(
         "the name of a letter is not synced",
-        "brainpilot_rt/aiokit/files.py",
-        "    os.fsync(where.fd)\n",
-        "    os.fstat(where.fd)\n",
+        (
+            Edit(
+                "brainpilot_rt/aiokit/files.py",
+                "    os.fsync(where.fd)\n",
+                "    os.fstat(where.fd)\n",
+            ),
+        ),
         ("power",),
     ),
     Mutant(
         "commits are synced by the calendar of SQLite (synchronous=NORMAL)",
-        "brainpilot_rt/eventlog/schema.py",
-        '"PRAGMA synchronous = FULL"',
-        '"PRAGMA synchronous = NORMAL"',
+        (
+            Edit(
+                "brainpilot_rt/eventlog/schema.py",
+                '"PRAGMA synchronous = FULL"',
+                '"PRAGMA synchronous = NORMAL"',
+            ),
+        ),
         ("power",),
     ),
     Mutant(
         "a failed fsync is tried again",
-        "brainpilot_rt/aiokit/files.py",
-        "                os.fsync(fd)\n",
-        "                try:\n"
-        "                    os.fsync(fd)\n"
-        "                except OSError:\n"
-        "                    os.fsync(fd)\n",
+        (
+            Edit(
+                "brainpilot_rt/aiokit/files.py",
+                "                os.fsync(fd)\n",
+                (
+                    "                try:\n"
+                    "                    os.fsync(fd)\n"
+                    "                except OSError:\n"
+                    "                    os.fsync(fd)\n"
+                ),
+            ),
+        ),
         ("tests/unit/aiokit/test_files.py", "syscalls"),
     ),
     Mutant(
         "a write that was cut short counts as done",
-        "brainpilot_rt/aiokit/files.py",
-        "        rest = rest[os.write(fd, rest) :]\n",
-        "        rest = rest[max(len(rest), os.write(fd, rest)) :]\n",
+        (
+            Edit(
+                "brainpilot_rt/aiokit/files.py",
+                "        rest = rest[os.write(fd, rest) :]\n",
+                "        rest = rest[max(len(rest), os.write(fd, rest)) :]\n",
+            ),
+        ),
         ("tests/unit/aiokit/test_files.py", "syscalls"),
     ),
     Mutant(
         "an irreversible call cut by a crash is run again",
-        "brainpilot_rt/sessions/recovery.py",
-        "        if call.started and call.effect is Effect.IRREVERSIBLE\n",
-        "        if call.started and call.effect is None\n",
+        (
+            Edit(
+                "brainpilot_rt/sessions/recovery.py",
+                "        if call.started and call.effect is Effect.IRREVERSIBLE\n",
+                "        if call.started and call.effect is None\n",
+            ),
+        ),
         ("tests/flows/team/test_recovery.py", "points", "kills"),
     ),
     Mutant(
         "tries of a run are not counted over deaths",
-        "brainpilot_rt/sessions/recovery.py",
-        "            attempt=1 if _moved(state, run) else run.attempt + 1,\n",
-        "            attempt=1,\n",
+        (
+            Edit(
+                "brainpilot_rt/sessions/recovery.py",
+                "            attempt=1 if _moved(state, run) else run.attempt + 1,\n",
+                "            attempt=1,\n",
+            ),
+        ),
         ("tests/flows/team/test_recovery.py",),
     ),
     Mutant(
         "a run that has ended may still write",
-        "brainpilot_rt/sessions/fence.py",
-        ") if run_id not in state.runs:",
-        ") if run_id not in state.runs and not state.exists:",
+        (
+            Edit(
+                "brainpilot_rt/sessions/fence.py",
+                ") if run_id not in state.runs:",
+                ") if run_id not in state.runs and not state.exists:",
+            ),
+        ),
         ("tests/unit/sessions",),
     ),
     Mutant(
         "a slow stream skips what it missed",
-        "brainpilot_rt/aiokit/broadcast.py",
-        "            raise Lagged(position, self._base)\n        end = self._head",
-        "            position = self._base\n        end = self._head",
+        (
+            Edit(
+                "brainpilot_rt/aiokit/broadcast.py",
+                "            raise Lagged(position, self._base)\n        end = self._head",
+                "            position = self._base\n        end = self._head",
+            ),
+        ),
         ("tests/unit/aiokit/test_broadcast.py", "tests/unit/server/test_stream.py"),
     ),
     Mutant(
         "the reaper is not told that something was accepted",
-        "brainpilot_rt/supervision/liveness.py",
-        "        self.idle_epoch += 1\n",
-        "        self.idle_epoch += 0\n",
+        (
+            Edit(
+                "brainpilot_rt/supervision/liveness.py",
+                "        self.idle_epoch += 1\n",
+                "        self.idle_epoch += 0\n",
+            ),
+        ),
         ("reaper", "tests/unit/supervision/test_liveness.py"),
     ),
     Mutant(
         "any host is ours",
-        "brainpilot_rt/server/security.py",
-        '    if len(named) == 1 and named[0].decode("latin-1") in hosts:\n',
-        "    if len(named) == 1:\n",
+        (
+            Edit(
+                "brainpilot_rt/server/security.py",
+                '    if len(named) == 1 and named[0].decode("latin-1") in hosts:\n',
+                "    if len(named) == 1:\n",
+            ),
+        ),
         ("tests/unit/server/test_security.py",),
     ),
 )

@@ -25,7 +25,7 @@ def run(task: Task) -> Outcome:
         verdicts = list(pool.map(try_one, MUTANTS))
     killed = [one for one in verdicts if one.killed_by]
     rows = [
-        f"| {one.mutant.name} | `{one.mutant.path}` | {one.killed_by or '**survived**'} "
+        f"| {one.mutant.name} | `{one.mutant.edits[0].path}` | {one.killed_by or '**survived**'} "
         f"| {one.because.replace('|', '/')} |"
         for one in verdicts
     ]
