@@ -119,7 +119,8 @@ MUTANTS: Final[Sequence[Mutant]] = (
                 "            waits = await self._handlers.on_letter(address.session, ",
                 (
                     "            early = partial(\n"
-                    '                address.box.move, [found.letter_id], to="done", out_of=("new",)\n'
+                    "                address.box.move,\n"
+                    '                [found.letter_id], to="done", out_of=("new",)\n'
                     "            )\n"
                     "            await self._on_thread(early)\n"
                     "            waits = await self._handlers.on_letter(address.session, "
@@ -202,7 +203,8 @@ MUTANTS: Final[Sequence[Mutant]] = (
                 (
                     "        slot.coming.extend(zip(batch, states, strict=True))\n"
                     "        for event, state in zip(batch, states, strict=True):\n"
-                    "            self._hub.publish(Recorded(session, state.seq, 0, moment.now_ms, event))\n"
+                    "            early = Recorded(session, state.seq, 0, moment.now_ms, event)\n"
+                    "            self._hub.publish(early)\n"
                 ),
             ),
         ),
