@@ -11,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from proof.stage import Number, Outcome, Stage, Task
 from tests.flows.reliability import machine
+from tests.flows.reliability.history import unheard
 
 STEPS = 60
 PORTION = 50
@@ -63,7 +64,7 @@ def _portion(number: int, examples: int) -> list[str]:
             HealthCheck.data_too_large,
         ],
     )
-    with redirect_stdout(io.StringIO()):
+    with unheard(), redirect_stdout(io.StringIO()):
         try:
             run_state_machine_as_test(_seeded(number), settings=how)
         except Exception as failure:  # noqa: BLE001 - the failure of a portion is its result

@@ -1,6 +1,10 @@
 """The log as it lies in its file, and what it means."""
 
+import gc
 import sqlite3
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from brainpilot_rt.domain import events as ev
@@ -54,3 +58,14 @@ def log_is_whole(folder: Path, visible: History, gone: set[SessionId]) -> list[s
     if sorted(places) != sorted(set(places)):
         found.append("a place was given twice")
     return found
+
+
+@contextmanager
+def unheard() -> Generator[None]:
+    """What the objects of the dead still say when they are collected is nobody's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            yield
+        finally:
+            gc.collect()
