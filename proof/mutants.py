@@ -100,9 +100,11 @@ def _found_by(detector: str, tree: Path, seed: int) -> str | None:
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    keep = ("HOME", "LANG", "PATH", "TMPDIR")
+    keep = ("HOME", "LANG", "PATH")
     own = {name: os.environ[name] for name in keep if name in os.environ}  # noqa: TID251 - not a setting of ours
-    return {**own, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    tmp = tree / "tmp"
+    tmp.mkdir(exist_ok=True)
+    return {**own, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tmp)}
 
 
 def _first_words(lines: Sequence[str]) -> str:
