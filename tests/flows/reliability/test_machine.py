@@ -19,6 +19,8 @@ def test_whatever_happens_in_whatever_order_nothing_is_lost_doubled_or_left_open
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
         deadline=None,
+        derandomize=True,
+        database=None,
         suppress_health_check=[
             HealthCheck.too_slow,
             HealthCheck.filter_too_much,
