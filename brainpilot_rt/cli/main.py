@@ -4,8 +4,8 @@ Only click is imported here, so that `--help` and `version` answer at once; a co
 loaded when the command runs, and its one line of help stands in the table so that listing the
 commands loads none of them.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 another daemon works on the same data, 130
-interrupted. Data goes to stdout, talk to stderr.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 another daemon works on the same data,
+130 interrupted. Data goes to stdout, talk to stderr.
 """
 
 import gc

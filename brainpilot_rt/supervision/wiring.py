@@ -6,6 +6,7 @@ run again after a crash does nothing twice (D7).
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final, Literal
 
@@ -16,6 +17,7 @@ from brainpilot_rt.context.conversation import render
 from brainpilot_rt.context.sections import Member, OpenTask, Surroundings, system_prompt
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import CommandRejected, Unavailable
 from brainpilot_rt.domain.ids import AgentName, CallId, MessageId, RunId
 from brainpilot_rt.domain.messages import AssistantMessage, Message, ToolCall, UserMessage
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest, ReplyFinished
@@ -32,6 +34,8 @@ from brainpilot_rt.tools.runner import RunnerLimits, ToolRunner
 
 _TURNS_AFTER_STOP: Final = 8
 """Turns a run has to finish with what it has after its chain of letters was stopped (I-11)."""
+
+_log = logging.getLogger(__name__)
 
 
 class RunWiring:
@@ -145,7 +149,14 @@ class RunWiring:
             silent_s=silent_s,
             reason="the model has sent nothing",
         )
-        self._organs.tasks.spawn(self._emit(stalled), name=f"stall notice of {self.run_id}")
+        self._organs.tasks.spawn(self._notice(stalled), name=f"stall notice of {self.run_id}")
+
+    async def _notice(self, stalled: ev.ModelStalled) -> None:
+        """Advice, no more: when the log can not take it, or the run has ended, it is not given."""
+        try:
+            await self._emit(stalled)
+        except (CommandRejected, Unavailable) as fault:
+            _log.warning("%s is silent, which can not be recorded: %s", self.run_id, fault)
 
     def _offer(self, names: tuple[str, ...]) -> tuple[ToolSpec, ...]:
         return tuple(self._specs[name] for name in names if name in self._specs)
