@@ -385,6 +385,12 @@ def _bury(life: Life) -> None:
             loop.pass_time(3600)
         if not left:
             break
+    for task in asyncio.all_tasks(loop):  # cut in the middle of its own end: end it by hand
+        coroutine = task.get_coro()
+        assert coroutine is not None
+        with suppress(BaseException):
+            coroutine.close()
+        task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue] - it is told
     with suppress(BaseException):
         loop.create_task(loop.shutdown_asyncgens())
         loop.turn()
