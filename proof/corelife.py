@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import select
 import shutil
 import signal
 import sqlite3
@@ -277,8 +276,7 @@ class Lives:
         assert self._process.stdout is not None
         out = self._process.stdout.fileno()
         while b"\n" not in self._rest:
-            ready, _, _ = select.select([out], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            if not readable(out, max(0.0, deadline - time.monotonic())):
                 return None
             data = os.read(out, 1 << 16)
             if not data:

@@ -78,7 +78,7 @@ class Life:
     def ready(self, patience_s: float = START_S) -> dict[str, Any]:
         """What `serve --json` printed. `NotStarted` when the daemon dies or is silent."""
         if not self.told:
-            readable, _, _ = select.select([self.out], [], [], patience_s)
+            readable = readable(self.out.fileno(), patience_s)
             line = self.out.readline() if readable else b""
             if not line.endswith(b"\n"):
                 raise NotStarted(self.said())
@@ -103,12 +103,12 @@ class Life:
 
     def alive(self) -> bool:
         """True until it is dead."""
-        return self.code is None and not select.select([self.pidfd], [], [], 0)[0]
+        return self.code is None and not readable(self.pidfd, 0)
 
     def wait(self, patience_s: float = START_S) -> int:
         """Wait for its end; the exit code, negative for a signal. TimeoutError when it goes on."""
         if self.code is None:
-            if not select.select([self.pidfd], [], [], patience_s)[0]:
+            if not readable(self.pidfd, patience_s):
                 raise TimeoutError(f"daemon {self.pid} goes on: {self.said()[-2000:]}")
             self.code = os.waitstatus_to_exitcode(self.reap(self.pid))
             os.close(self.pidfd)
@@ -139,6 +139,13 @@ class Life:
             with contextlib.suppress(OSError):
                 found.append(str(one.readlink()))
         return found
+
+
+def readable(fd: int, patience_s: float) -> bool:
+    """Wait until there is something to read; unlike `select`, whatever the descriptor's number."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return bool(waiting.poll(patience_s * 1000))
 
 
 class Nursery:

@@ -152,6 +152,7 @@ def configure(spec: str) -> None:
     for part in filter(None, (part.strip() for part in spec.split(";"))):
         if traced := _TRACE.fullmatch(part):
             _points.trace = _Trace(Path(traced["path"]))
+            _forget_unarmed()
             continue
         found = _FORM.fullmatch(part)
         if found is None:
@@ -161,6 +162,13 @@ def configure(spec: str) -> None:
     for point in points:
         point.trace = _points.trace
         _points[point.name] = point
+
+
+def _forget_unarmed() -> None:
+    """Names reached before there was a trace are looked at anew, so that it shows them too."""
+    for name, point in list(_points.items()):
+        if point is None:
+            del _points[name]
 
 
 @contextmanager

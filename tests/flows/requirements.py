@@ -50,6 +50,8 @@ REQUIREMENTS: Final[Mapping[str, str]] = {
     "mail-expiry": "A letter whose time has passed expires, and whoever waits is told (B12).",
     "mail-files": "Files follow the log, whatever happens to them (section 4, I-13, A17).",
     "external-agents": "Another process is a member of the team by files alone (section 5).",
+    "recipients": "A letter goes to somebody who exists, or its sender is told (section 5, B15).",
+    "trust": "What strangers say stays untrusted wherever it travels, and gives no rights (S14).",
     "steer": (
         "A message during a run joins at the next boundary and is echoed then (B8, lesson 36)."
     ),

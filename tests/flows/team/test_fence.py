@@ -24,6 +24,7 @@ class Nothing(Arguments):
 
 
 @pytest.mark.fault("H15")
+@pytest.mark.requirement("stop-fence")
 async def test_a_tool_that_will_not_be_stopped_holds_the_stop_and_tells_no_model(tmp_path: Path):
     started, released = asyncio.Event(), asyncio.Event()
 
@@ -55,6 +56,7 @@ async def test_a_tool_that_will_not_be_stopped_holds_the_stop_and_tells_no_model
 
 
 @pytest.mark.fault("H15", "E6")
+@pytest.mark.requirement("stop-fence")
 async def test_a_run_that_has_ended_can_state_no_fact(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "Done.")

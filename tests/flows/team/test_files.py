@@ -186,6 +186,7 @@ async def test_evicting_and_deleting_right_after_a_message_leaves_the_mail_room_
 
 
 @pytest.mark.fault("A17")
+@pytest.mark.requirement("mail-files")
 async def test_the_mailbox_of_an_idle_session_is_there_after_a_start_whatever_became_of_it(
     tmp_path: Path,
 ):

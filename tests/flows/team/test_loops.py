@@ -34,6 +34,7 @@ LOOPS = [
 @pytest.mark.fault("J1", "J2")
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("topology", LOOPS, ids=lambda one: one.name)
+@pytest.mark.requirement("chain-caps")
 async def test_a_loop_is_stopped_at_the_caps_of_its_chain_with_one_notice(
     tmp_path: Path, topology: Topology
 ):
@@ -51,6 +52,7 @@ async def test_a_loop_is_stopped_at_the_caps_of_its_chain_with_one_notice(
 
 
 @pytest.mark.fault("J1", "A23")
+@pytest.mark.requirement("chain-caps")
 async def test_a_storm_of_other_chains_does_not_make_a_loop_forget_what_it_has_used(
     tmp_path: Path,
 ):
@@ -74,6 +76,7 @@ async def test_a_storm_of_other_chains_does_not_make_a_loop_forget_what_it_has_u
 
 @pytest.mark.fault("J3")
 @pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.requirement("task-terminal")
 async def test_a_wait_cycle_is_broken_with_a_notice_that_says_who_waits_for_whom(
     tmp_path: Path, slots: int
 ):
@@ -108,6 +111,7 @@ async def test_a_wait_cycle_is_broken_with_a_notice_that_says_who_waits_for_whom
 
 
 @pytest.mark.fault("J3")
+@pytest.mark.requirement("task-terminal")
 async def test_one_slot_is_enough_for_delegations_within_delegations(tmp_path: Path):
     chain = ["principal", "librarian", "engineer", "writer"]
     model = ScriptedModel()
@@ -130,6 +134,7 @@ async def test_one_slot_is_enough_for_delegations_within_delegations(tmp_path: P
 
 
 @pytest.mark.fault("J4")
+@pytest.mark.requirement("chain-caps")
 async def test_a_notice_starts_no_run_and_can_not_be_answered(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send(str(DAEMON), "ack"), send("user", "ack"))
@@ -151,6 +156,7 @@ async def test_a_notice_starts_no_run_and_can_not_be_answered(tmp_path: Path):
 
 
 @pytest.mark.fault("B15")
+@pytest.mark.requirement("recipients")
 async def test_a_letter_to_a_name_nobody_has_makes_no_agent_and_no_folder(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("enginer"), send("../../etc"), send("no-such-agent"))
@@ -171,6 +177,7 @@ async def test_a_letter_to_a_name_nobody_has_makes_no_agent_and_no_folder(tmp_pa
 
 
 @pytest.mark.fault("B16", "B10")
+@pytest.mark.requirement("chain-caps")
 async def test_a_bounce_is_never_bounced(tmp_path: Path):
     """The task's answer dies with its reader: an event says so, and nobody is written to again."""
     model = ScriptedModel()
@@ -197,6 +204,7 @@ async def test_a_bounce_is_never_bounced(tmp_path: Path):
 
 
 @pytest.mark.fault("B12")
+@pytest.mark.requirement("mail-expiry")
 async def test_a_letter_that_expired_while_the_daemon_was_off_bounces_and_is_not_read(
     tmp_path: Path,
 ):
@@ -220,6 +228,7 @@ async def test_a_letter_that_expired_while_the_daemon_was_off_bounces_and_is_not
 
 
 @pytest.mark.fault("B18", "A23")
+@pytest.mark.requirement("mail-pressure")
 async def test_results_failures_and_cancels_fit_into_a_full_mailbox(tmp_path: Path):
     """The principal's box is full of foreign letters while a result, and then a failure, come."""
     limits = SessionLimits(mailbox_depth_max=5)

@@ -329,6 +329,7 @@ async def test_a_session_whose_only_mail_is_an_external_agents_has_nothing_to_st
 
 
 @pytest.mark.fault("A10")
+@pytest.mark.requirement("log-trouble")
 async def test_a_stop_the_full_disk_refuses_ends_the_run_as_soon_as_there_is_room(tmp_path: Path):
     """The worker is gone when the log refuses its end: somebody must say it later."""
     model = ScriptedModel()

@@ -21,6 +21,7 @@ async def letters(crew: Team) -> list[Letter]:
 
 
 @pytest.mark.fault("S10", "S14", "S16")
+@pytest.mark.requirement("trust")
 async def test_what_a_stranger_said_stays_untrusted_over_two_hops_and_gives_no_rights(
     tmp_path: Path,
 ):
@@ -57,6 +58,7 @@ async def test_what_a_stranger_said_stays_untrusted_over_two_hops_and_gives_no_r
 
 
 @pytest.mark.fault("S14")
+@pytest.mark.requirement("trust")
 async def test_a_users_own_words_are_not_tainted_by_a_run_that_is_over(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "I heard it.")
