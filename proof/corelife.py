@@ -39,6 +39,7 @@ from brainpilot_rt.testing.models import Call, Reply, ScriptedModel
 from brainpilot_rt.testing.team import SESSION, Setup, Team, team
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, ToolOutput, tool
+from proof.life import readable
 
 THREADS: Final = ("main", "log", "mail", "pool")
 PATIENCE_S: Final = 40.0

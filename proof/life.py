@@ -78,8 +78,7 @@ class Life:
     def ready(self, patience_s: float = START_S) -> dict[str, Any]:
         """What `serve --json` printed. `NotStarted` when the daemon dies or is silent."""
         if not self.told:
-            readable = readable(self.out.fileno(), patience_s)
-            line = self.out.readline() if readable else b""
+            line = self.out.readline() if readable(self.out.fileno(), patience_s) else b""
             if not line.endswith(b"\n"):
                 raise NotStarted(self.said())
             self.ready_s = time.monotonic() - self.born
