@@ -4,12 +4,15 @@ The log promised a letter, so its file can be placed late, again or not yet: one
 what the feed says and brings every file to the box where it belongs. Letters that were accepted and
 taken by a run in one commit go straight to `cur/`. What could not be placed (disk full, directory
 gone) is tried again; nothing waits for it but other processes.
+
+Once the daemon runs, only that task moves letters of ours, and it fills a mailbox that was lost
+between two commits: a second hand that places what the first one is moving would leave two files.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -26,7 +29,7 @@ from brainpilot_rt.mailbox.postoffice import PostOffice
 from brainpilot_rt.mailbox.reception import FoundLetter, MailHandlers
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
-from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.sessions.state import OpenLetter, SessionState
 
 AGAIN_S = 5.0
 
@@ -43,6 +46,8 @@ class MailRoom:
         self._office: PostOffice | None = None
         self._todo: deque[ev.Recorded] = deque()
         self._again: dict[LetterId, Letter] = {}
+        self._rebuilt: set[tuple[SessionId, AgentName]] = set()
+        """Mailboxes that were lost and are back, empty."""
         self._wake = asyncio.Event()
 
     def handlers(self) -> MailHandlers:
@@ -83,6 +88,22 @@ class MailRoom:
                 batch = list(self._todo)
                 self._todo.clear()
                 await self._file(batch)
+            # Without a step in between: the files are where the state in memory says, or missing.
+            await self._refill()
+
+    async def _refill(self) -> None:
+        lost, self._rebuilt = self._rebuilt, set()
+        found = [(self._manager.find(session), agent) for session, agent in lost]
+        for state, agent in found:
+            if state is None:
+                continue
+            mail = [one for one in state.letters.values() if one.letter.to == agent]
+            try:
+                await self._sort(state, agent, mail)
+            except (MailboxGone, OSError) as trouble:
+                # Lost again: the next look into it says so.
+                _log.warning("mail of %s/%s is not back yet: %s", state.session, agent, trouble)
+            await _clear_claimed(self._opened(), state, agent)
 
     async def _file(self, batch: list[ev.Recorded]) -> None:
         """Bring the files of some commits to where the last of them says, in few steps."""
@@ -113,9 +134,12 @@ class MailRoom:
             case ev.LettersJoined(agent=agent, letter_ids=ids):
                 await office.claim(session, agent, ids)
             case ev.RunFinished(agent=agent):
-                await self._release(session, agent)
+                kept = [one.letter.id for one in self._manager.state(session).queued_for(agent)]
+                await office.release(session, agent, kept)
             case ev.LetterExpired(letter_id=letter_id) | ev.LetterDied(letter_id=letter_id):
-                await self._lay_away(session, letter_id)
+                closed = self._manager.state(session).closed.get(letter_id)
+                if closed is not None:
+                    await office.ack(session, closed.to, [letter_id])
             case _:
                 pass
 
@@ -142,16 +166,6 @@ class MailRoom:
             else:
                 await self._place(letter, "cur" if known.receipt == "claimed" else "new")
 
-    async def _release(self, session: SessionId, agent: AgentName) -> None:
-        state = self._manager.state(session)
-        kept = [one.letter.id for one in state.queued_for(agent)]
-        await self._opened().release(session, agent, kept)
-
-    async def _lay_away(self, session: SessionId, letter_id: LetterId) -> None:
-        closed = self._manager.state(session).closed.get(letter_id)
-        if closed is not None:
-            await self._opened().ack(session, closed.to, [letter_id])
-
     async def reconcile(self, state: SessionState) -> int:
         """After a restart: bring every letter's file to its box; how many open ones were gone."""
         office = self._opened()
@@ -168,21 +182,27 @@ class MailRoom:
                 }
                 office.expect(state.session, agent.name, placed)
                 mail = [one for one in mail if not one.placed]
-            try:
-                boxes = await office.find(state.session, agent.name, [one.letter for one in mail])
-            except (MailboxGone, OSError):
-                boxes = {}
-            for one in mail:
-                box = boxes.get(one.letter.id)
-                if box is None:
-                    missing += 1
-                    await self._place(one.letter, "cur" if one.receipt == "claimed" else "new")
-                elif box == "cur" and one.receipt == "queued":
-                    await office.release(state.session, agent.name, [one.letter.id])
-                elif box == "new" and one.receipt == "claimed":
-                    await office.claim(state.session, agent.name, [one.letter.id])
+            missing += await self._sort(state, agent.name, mail)
             if agent.kind == "managed":
                 await _clear_claimed(office, state, agent.name)
+        return missing
+
+    async def _sort(self, state: SessionState, agent: AgentName, mail: Sequence[OpenLetter]) -> int:
+        """Bring the files of these open letters to their boxes; how many were gone."""
+        office, session, missing = self._opened(), state.session, 0
+        try:
+            boxes = await office.find(session, agent, [one.letter for one in mail])
+        except (MailboxGone, OSError):
+            boxes = {}
+        for one in mail:
+            box = boxes.get(one.letter.id)
+            if box is None:
+                missing += 1
+                await self._place(one.letter, "cur" if one.receipt == "claimed" else "new")
+            elif box == "cur" and one.receipt == "queued":
+                await office.release(session, agent, [one.letter.id])
+            elif box == "new" and one.receipt == "claimed":
+                await office.claim(session, agent, [one.letter.id])
         return missing
 
     # --- foreign files speak, commands follow ---------------------------------------------
@@ -235,11 +255,9 @@ class MailRoom:
             _log.warning("receipt %s of letter %s not recorded: %s", receipt, letter_id, fault)
 
     async def _on_rebuilt(self, session: SessionId, agent: AgentName) -> None:
-        state = await self._manager.load(session)
-        for one in state.letters.values():
-            if one.letter.to == agent:
-                await self._place(one.letter, "cur" if one.receipt == "claimed" else "new")
-        await _clear_claimed(self._opened(), state, agent)
+        await self._manager.load(session)
+        self._rebuilt.add((session, agent))
+        self._wake.set()
 
     async def _on_unknown_session(self, name: str) -> None:
         _log.warning("mailbox directory %r belongs to no session; nothing in it is read", name)

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import PRINCIPAL
 from brainpilot_rt.eventlog.sqlite import SqliteEventLog
@@ -54,6 +55,13 @@ def drop_file(root: Path, to: str, name: str, **letter: object) -> None:
 
 async def log_at(path: Path) -> SqliteEventLog:
     return await SqliteEventLog.open(path / "log.db", clock=LoopClock())
+
+
+@pytest.fixture
+def disarmed() -> Iterator[None]:
+    """No failpoint outlives a test that arms one."""
+    yield
+    failpoints.reset()
 
 
 @pytest.mark.requirement("mail-files")
@@ -197,4 +205,35 @@ async def test_the_mailbox_of_an_idle_session_is_there_after_a_start_whatever_be
     await asyncio.to_thread(shutil.rmtree, tmp_path / "mail" / SESSION)
     async with team(log, ScriptedModel().stream, tmp_path, MAIL):
         await soon((mailbox(tmp_path, "principal") / "new").is_dir)
+    await log.close()
+
+
+@pytest.mark.fault("A17")
+@pytest.mark.requirement("mail-files")
+@pytest.mark.usefixtures("disarmed")
+async def test_a_letter_consumed_while_its_lost_mailbox_is_filled_again_has_one_file_in_done(
+    tmp_path: Path,
+):
+    log = await log_at(tmp_path)
+    model = ScriptedModel()
+    model.say("principal", "Hello.")
+    model.say("principal", gate := Gate(), "Hello again.")
+    async with team(log, model.stream, tmp_path, MAIL) as crew:
+        await crew.create()
+        letter_ids = [(await crew.post("One.")).letter_id]
+        await crew.settled()
+        await soon(lambda: files(tmp_path, "principal", "done") == letter_ids)
+        cur = mailbox(tmp_path, "principal") / "cur"
+        await asyncio.to_thread(cur.rmdir)
+        # The mail room writes the first file; a second hand would come when that has moved on.
+        failpoints.configure("files.create.before=delay:500@2")
+        letter_ids.append((await crew.post("Two.")).letter_id)
+        await gate.reached.wait()
+        await soon(lambda: files(tmp_path, "principal", "cur") == letter_ids[1:])
+        gate.open()
+        await crew.settled()
+        await soon(lambda: files(tmp_path, "principal", "done") == letter_ids)
+        await crew.office.close_session(SESSION)  # when the last look into it is over
+        assert files(tmp_path, "principal", "cur") == []
+        assert await crew.violations() == []
     await log.close()

@@ -89,6 +89,13 @@ async def box_of(daemon: RunningDaemon, name: str, agent: str = "principal") -> 
     return box
 
 
+async def at_rest(daemon: RunningDaemon, name: str, lines: list[Json]) -> None:
+    """Wait until the files of the principal have followed its runs: they do so after the log."""
+    runs = [one for one in of_type(lines, "run_finished") if one["agent"] == "principal"]
+    consumed = {f"{letter}.json" for one in runs for letter in one["letter_ids"]}
+    await true(lambda: consumed <= {*boxes(daemon.mailboxes, name, "principal")["done"]})
+
+
 def reasons(box: Path) -> dict[str, str]:
     """Why each file in `bad/` is there."""
     return {
@@ -195,7 +202,7 @@ async def test_a_team_works_on_without_its_boxes_and_the_mail_is_back_when_they_
         place = (await box_of(daemon, name)) / lost
         place = place.resolve()
         await say(daemon, name, "Hello.")
-        await finished(daemon, name)
+        await at_rest(daemon, name, await finished(daemon, name))
         await asyncio.to_thread(place.rename, elsewhere)
         if how == "a link":
             place.symlink_to(elsewhere)
