@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,20 @@ class Browser:
 
 @asynccontextmanager
 async def browsing(folder: Path) -> AsyncGenerator[Browser]:
-    """A browser with a profile of its own for as long as the block runs."""
+    """A browser with a profile of its own; one that dies before its first word is started again."""
+    async with AsyncExitStack() as stack:
+        browser = await stack.enter_async_context(launched(folder))
+        try:
+            await browser.ask("Browser.getVersion")
+        except (asyncio.IncompleteReadError, OSError):
+            again = folder.with_name(f"{folder.name}-again")
+            browser = await stack.enter_async_context(launched(again))
+        yield browser
+
+
+@asynccontextmanager
+async def launched(folder: Path) -> AsyncGenerator[Browser]:
+    """A browser process, spoken to over its pipes; killed with its children at the end."""
     assert BROWSER is not None
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
@@ -174,7 +187,11 @@ async def serving_page(text: str) -> AsyncGenerator[str]:
     """Another origin that serves one page."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()  # a browser connects ahead of need, and hangs up without a word
+            return
         body = text.encode()
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(body)}\r\n"
         writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
