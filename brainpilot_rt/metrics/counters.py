@@ -20,8 +20,10 @@ from brainpilot_rt.domain.events import (
     Recorded,
     RunFinished,
     RunInterrupted,
+    RunStarted,
     ToolFinished,
 )
+from brainpilot_rt.domain.ids import RunId
 
 
 class Counters:
@@ -41,6 +43,11 @@ class Counters:
         """By status."""
         self.model_calls: Counter[str] = Counter()
         """`replied` and `failed` attempts."""
+        self.model_calls_repeated = 0
+        """First replies of runs that go on after a crash or shutdown (I-3). At most so many were
+        paid for twice: whether the call that was cut had been sent, nobody knows."""
+        self._resumed: dict[RunId, int] = {}
+        """Runs that go on and have not heard the model yet -> their first turn."""
         self.tokens: Counter[str] = Counter()
         """By kind."""
         self.cost_usd = Decimal(0)
@@ -54,10 +61,14 @@ class Counters:
             return
         self.events += 1
         match item.event:
-            case RunFinished(outcome=outcome):
+            case RunStarted(resumes=str()) as event:
+                self._resumed[event.run_id] = event.first_turn
+            case RunFinished(outcome=outcome) as event:
                 self.runs[outcome] += 1
-            case RunInterrupted():
+                self._resumed.pop(event.run_id, None)
+            case RunInterrupted() as event:
                 self.runs["interrupted"] += 1
+                self._resumed.pop(event.run_id, None)
             case HostTurnFinished(outcome=outcome):
                 self.host_turns[outcome] += 1
             case LetterAccepted(letter=letter) | LetterReceived(letter=letter):
@@ -79,6 +90,8 @@ class Counters:
 
     def _replied(self, event: ModelReplied) -> None:
         self.model_calls["replied"] += 1
+        if self._resumed.pop(event.run_id, None) == event.turn:
+            self.model_calls_repeated += 1
         usage = event.usage
         self.tokens["input"] += usage.input
         self.tokens["output"] += usage.output

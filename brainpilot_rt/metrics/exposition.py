@@ -86,6 +86,7 @@ def render(
 def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]]]:
     """Name, meaning, label and values of every counter."""
     cost = {"": float(counted.cost_usd)}
+    repeated = {"": counted.model_calls_repeated}
     return [
         ("events", "Events committed.", "", {"": counted.events}),
         ("cost_usd", "Cost of model calls whose price is known.", "", cost),
@@ -95,6 +96,7 @@ def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]
         ("letters_undelivered", "Letters nobody read.", "reason", counted.letters_lost),
         ("tool_calls", "Tool calls that ended, by status.", "status", counted.tool_calls),
         ("model_calls", "Attempts at model calls.", "outcome", counted.model_calls),
+        ("model_calls_repeated", "Model calls repeated after a cut, at most.", "", repeated),
         ("tokens", "Tokens of model calls.", "kind", counted.tokens),
         ("http_refused", "Requests refused before any route.", "reason", counted.refused),
     ]

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId
+from brainpilot_rt.domain.ids import AgentName, CallId, LetterId, RunId, SessionId
 from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelRef, StopReason
 from brainpilot_rt.domain.usage import Usage
@@ -100,6 +100,30 @@ def test_what_was_counted_is_shown_under_bounded_labels(form: str):
     assert found["brainpilot_rt_leases", "model"] == 1
     assert "secret" not in text
     assert kind.startswith("text/plain" if form == "text" else "application/openmetrics-text")
+
+
+@pytest.mark.fault("B7")
+def test_a_call_asked_again_after_a_cut_is_counted_once_and_a_later_one_is_not():
+    def replied(turn: int) -> ev.ModelReplied:
+        return ev.ModelReplied(
+            run_id=R,
+            agent=A,
+            turn=turn,
+            message=AssistantMessage(parts=()),
+            stop_reason=StopReason.END,
+            usage=Usage(),
+            model=ModelRef(provider="p", model="m"),
+            cost_usd=None,
+            duration_ms=1,
+        )
+
+    started = ev.RunStarted(
+        run_id=R, agent=A, letter_ids=(), root_id=LetterId("l"), resumes=RunId("cut"), first_turn=3
+    )
+    counters = Counters()
+    for seq, event in enumerate((started, replied(3), replied(4)), 1):
+        counters.fold(ev.Recorded(SessionId("s"), seq, seq, 0, event))
+    assert (counters.model_calls["replied"], counters.model_calls_repeated) == (2, 1)
 
 
 def test_memory_is_what_the_process_has_now():
