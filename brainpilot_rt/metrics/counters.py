@@ -63,12 +63,8 @@ class Counters:
         match item.event:
             case RunStarted(resumes=str()) as event:
                 self._resumed[event.run_id] = event.first_turn
-            case RunFinished(outcome=outcome) as event:
-                self.runs[outcome] += 1
-                self._resumed.pop(event.run_id, None)
-            case RunInterrupted() as event:
-                self.runs["interrupted"] += 1
-                self._resumed.pop(event.run_id, None)
+            case RunFinished() | RunInterrupted():
+                self._ended(item.event)
             case HostTurnFinished(outcome=outcome):
                 self.host_turns[outcome] += 1
             case LetterAccepted(letter=letter) | LetterReceived(letter=letter):
@@ -87,6 +83,10 @@ class Counters:
     def refuse(self, reason: str) -> None:
         """Count a request that went no further."""
         self.refused[reason] += 1
+
+    def _ended(self, event: RunFinished | RunInterrupted) -> None:
+        self.runs[event.outcome if isinstance(event, RunFinished) else "interrupted"] += 1
+        self._resumed.pop(event.run_id, None)
 
     def _replied(self, event: ModelReplied) -> None:
         self.model_calls["replied"] += 1
