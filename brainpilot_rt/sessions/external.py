@@ -13,7 +13,10 @@ from brainpilot_rt.sessions.state import OpenTask, SessionState
 
 def receive(state: SessionState, command: cmd.ReceiveLetter, moment: Moment) -> list[ev.Event]:
     """A foreign letter: accepted once per id, stamped by us, never believed about its origin."""
-    if command.letter_id in state.letters or command.letter_id in state.closed:
+    known, closed = state.letters.get(command.letter_id), state.closed.get(command.letter_id)
+    if known is not None or closed is not None:
+        if command.agent not in (known and known.letter.to, closed and closed.to):
+            raise Conflict(f"another agent has a letter with the id {command.letter_id}")
         return []
     foreign = command.letter
     if foreign.to != command.agent:

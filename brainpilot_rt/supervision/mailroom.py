@@ -209,10 +209,11 @@ class MailRoom:
 
     async def _on_letter(self, session: SessionId, agent: AgentName, found: FoundLetter) -> bool:
         state = await self._manager.load(session)
-        if found.letter_id in state.closed:
+        closed = state.closed.get(found.letter_id)
+        if closed is not None and closed.to == agent:
             return False
         known = state.letters.get(found.letter_id)
-        if known is not None:
+        if known is not None and known.letter.to == agent:
             if not _same(known.letter, self._manager.redact(found.letter)):
                 raise Conflict(f"another letter has the id {found.letter_id}")
             return True

@@ -169,6 +169,39 @@ async def test_a_foreign_letter_written_while_the_daemon_was_down_is_read(tmp_pa
     await log.close()
 
 
+@pytest.mark.fault("A20")
+@pytest.mark.requirement("mail-foreign")
+async def test_a_file_under_the_id_of_another_agents_letter_goes_to_bad(tmp_path: Path):
+    log = await log_at(tmp_path)
+    model = ScriptedModel()
+    model.say("engineer", "Ready.")
+    model.say("engineer", gate := Gate(), "Hello.")
+    async with team(log, model.stream, tmp_path, MAIL) as crew:
+        await crew.create()
+        name = crew.organs.new_id()
+
+        async def twin_is_refused(agent: str) -> None:
+            drop_file(tmp_path, agent, name, content="hello")
+            crew.watcher.changed()
+            await soon(lambda: name in files(tmp_path, agent, "bad"))
+            assert files(tmp_path, agent, "new") == []
+
+        model.say("librarian", "Ready.")
+        for agent in ("engineer", "librarian"):
+            await crew.post("Be there.", agent=agent)
+            await crew.settled()
+            await soon((mailbox(tmp_path, agent) / "new").is_dir)
+        drop_file(tmp_path, "engineer", name, content="hello")
+        crew.watcher.changed()
+        await gate.reached.wait()
+        await twin_is_refused("principal")
+        gate.open()
+        await crew.until(lambda state: name in state.closed)
+        await twin_is_refused("librarian")
+        assert await crew.violations() == []
+    await log.close()
+
+
 @pytest.mark.requirement("mail-files")
 async def test_evicting_and_deleting_right_after_a_message_leaves_the_mail_room_working(
     tmp_path: Path,
