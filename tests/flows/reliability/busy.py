@@ -101,5 +101,4 @@ def _drop(world: World, dice: random.Random) -> None:
     for number in range(3):
         name = f"{foreign_name(number)}.json"
         letter = {"to": "principal", "content": f"foreign {dice.randrange(3)}"}
-        (box / "tmp" / name).write_text(json.dumps(letter))
-        (box / "tmp" / name).rename(box / "new" / name)
+        world.put(box, name, json.dumps(letter).encode())

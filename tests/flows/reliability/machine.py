@@ -85,6 +85,8 @@ def reply(what: str, to: str, *, task: bool) -> Reply:
     return Reply(said[what])
 
 
+OFFERED_AGAIN_S = 60.0
+
 KINDS = ("text", "text", "thought", "send", "send", "result", "many", "deed", "deed", "ask",
          "create", "destroy", "unknown", "cut", "error")  # fmt: skip
 
@@ -99,6 +101,8 @@ class Team(RuleBasedStateMachine):
         self.audits: dict[SessionId, tuple[Audit, int]] = {}
         self.dropped: dict[str, bytes] = {}
         self.full = False
+        self.refused = False
+        """The disk was full: what it refused is offered again after a while."""
 
     # --- plumbing ---------------------------------------------------------------------------
 
@@ -110,6 +114,11 @@ class Team(RuleBasedStateMachine):
         if self.world.life is None:
             self.revive()
         if turns is None and not self.full:
+            if self.refused:
+                self.refused = False
+                self.world.turn(pass_s=OFFERED_AGAIN_S)
+                if self.world.life is None:
+                    self.revive()
             _none(oracle.at_rest(self.world), "at rest")
 
     def revive(self) -> None:
@@ -213,8 +222,7 @@ class Team(RuleBasedStateMachine):
     def _drop(self, session: SessionId, agent: str, name: str, data: bytes) -> None:
         box = self.world.folder / "mail" / session / agent
         if (box / "new").is_dir() and (box / "tmp").is_dir():
-            (box / "tmp" / f"{name}.json").write_bytes(data)
-            (box / "tmp" / f"{name}.json").rename(box / "new" / f"{name}.json")
+            self.world.put(box, f"{name}.json", data)
 
     @rule(turns=turns)
     def deliver_scan(self, turns: int | None) -> None:
@@ -259,6 +267,7 @@ class Team(RuleBasedStateMachine):
         failpoints.reset()
         self.full = on
         if on:
+            self.refused = True
             failpoints.configure(";".join(f"{one}=raise:ENOSPC@1+" for one in FULL))
         self.go("disk_full", turns)
 
@@ -311,6 +320,7 @@ class Team(RuleBasedStateMachine):
 
     @override
     def teardown(self) -> None:
+        seen["examples"] += 1
         failpoints.reset()
         try:
             if hasattr(self, "world"):

@@ -10,12 +10,11 @@ A crash is a copy of the files as they are at that instant. The objects are not 
 never run again, and whatever they still hold is never looked at.
 """
 
-import asyncio
+import os
 import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -41,6 +40,7 @@ from brainpilot_rt.testing.team import Setup, Team, team
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
 from tests.flows.reliability.clients import Reader
+from tests.flows.reliability.graves import bury
 from tests.flows.reliability.history import log_is_whole
 
 T = TypeVar("T")
@@ -136,6 +136,7 @@ class Life:
     crew: Team
     streams: Streams
     alive: bool = True
+    file: sqlite3.Connection | None = None
     calls: list[Waiting] = field(default_factory=list[Waiting])
     execs: list[Waiting] = field(default_factory=list[Waiting])
     claims: list[Claim] = field(default_factory=list[Claim])
@@ -159,6 +160,7 @@ class World:
         self.faults: list[str] = []
         self.readers: list[Reader] = []
         self.gone: set[SessionId] = set()
+        self.written = 0
         self.buried: list[Life] = []
         self.life: Life | None = None
         self._booting: Life | None = None
@@ -202,7 +204,7 @@ class World:
 
     async def _boot(self, life: Life) -> None:
         path = self.folder / "log.db"
-        inner = sqlite3.connect(path, isolation_level=None)
+        inner = life.file = sqlite3.connect(path, isolation_level=None)
         epoch, pos = prepare(inner, new_epoch="world0000001"), last_pos(inner)
         connection = cast("LogConnection", InlineConnection(inner, life.loop))
         life.log = SqliteEventLog(LogStore(connection, self.clock, epoch, pos))
@@ -255,6 +257,8 @@ class World:
         self._harvest(life)
         for reader in self.readers:
             reader.cut()
+        if life.file is not None:
+            life.file.close()  # what a dead life still writes fails, and costs no descriptor
         self.buried.append(life)
         self.life = None
 
@@ -309,9 +313,17 @@ class World:
             self.life.alive = False
             self._die(self.life)
         for life in self.buried:
-            _bury(life)
+            bury(life.loop)
 
     # --- what the outside does --------------------------------------------------------------
+
+    def put(self, box: Path, name: str, data: bytes) -> None:
+        """Another process writes a letter; when, is counted and not measured."""
+        unfinished = box / "tmp" / name
+        unfinished.write_bytes(data)
+        self.written += 1
+        os.utime(unfinished, (self.written, self.written))
+        unfinished.rename(box / "new" / name)
 
     def ask(self, what: str, work: Coroutine[Any, Any, Any], note: Any = None) -> None:
         """A client asks for something; its answer is harvested when there is one."""
@@ -371,30 +383,6 @@ class World:
         if how == "err":
             raise OSError("the tool broke")
         return ToolOutput(f"done {name}")
-
-
-def _bury(life: Life) -> None:
-    """End what is left of a life, so that nothing complains about it."""
-    loop = life.loop
-    for _ in range(50):
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        with suppress(BaseException):
-            loop.turn()
-            loop.pass_time(3600)
-        if not left:
-            break
-    for task in asyncio.all_tasks(loop):  # cut in the middle of its own end: end it by hand
-        coroutine = task.get_coro()
-        assert coroutine is not None
-        with suppress(BaseException):
-            coroutine.close()
-        task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue] - it is told
-    with suppress(BaseException):
-        loop.create_task(loop.shutdown_asyncgens())
-        loop.turn()
-    loop.close()
 
 
 def foreign_name(number: int) -> str:
