@@ -1,6 +1,7 @@
 """The log as it lies in its file, and what it means."""
 
 import gc
+import logging
 import sqlite3
 import warnings
 from collections.abc import Generator
@@ -62,10 +63,16 @@ def log_is_whole(folder: Path, visible: History, gone: set[SessionId]) -> list[s
 
 @contextmanager
 def unheard() -> Generator[None]:
-    """What the objects of the dead still say when they are collected is nobody's business."""
+    """What the objects of the dead still say when they are collected is nobody's business.
+
+    Nor what they log: a record that pytest keeps would keep them, too, until nobody ignores it.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             yield
         finally:
             gc.collect()
+            logging.disable(level)

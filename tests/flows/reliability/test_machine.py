@@ -1,7 +1,7 @@
 """The team under everything that may happen, in any order (reliability.md 7.2)."""
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.flows.reliability.history import unheard
@@ -20,6 +20,7 @@ def test_whatever_happens_in_whatever_order_nothing_is_lost_doubled_or_left_open
         stateful_step_count=STEPS,
         deadline=None,
         derandomize=True,
+        phases=[Phase.generate],  # to shrink a failing program takes minutes
         database=None,
         suppress_health_check=[
             HealthCheck.too_slow,
