@@ -136,12 +136,12 @@ MUTANTS: Final[Sequence[Mutant]] = (
         (
             Edit(
                 "brainpilot_rt/sessions/external.py",
-                "    if command.letter_id in state.letters or command.letter_id in state.closed:\n",
+                "    if known is not None or closed is not None:\n",
                 "    if command.letter_id == '':\n",
             ),
             Edit(
                 "brainpilot_rt/supervision/mailroom.py",
-                "        if found.letter_id in state.closed:\n            return False\n"
+                "        if closed is not None and closed.to == agent:\n            return False\n"
                 "        known = state.letters.get(found.letter_id)\n",
                 "        known = None\n",
             ),
