@@ -28,6 +28,7 @@ PID_NAME: Final = "daemon.pid"
 _PID_BYTES_MAX: Final = 32
 _TELL_S: Final = 1.0
 """How long a new owner may take to write who it is."""
+_LOCKS: Final = Path("/proc/locks")
 
 
 class AlreadyOwned(Exception):
@@ -74,7 +75,8 @@ class InstanceLock:
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
-                raise AlreadyOwned(self._directory, _pid_of_owner(home)) from None
+                pid = _pid_of_holder(self._directory / LOCK_NAME) or _pid_of_owner(home)
+                raise AlreadyOwned(self._directory, pid) from None
             self._identity = _identity(self._directory / LOCK_NAME)
             try:
                 replace_atomic(home, PID_NAME, f"{os.getpid()}\n".encode(), sync=False)
@@ -98,6 +100,22 @@ class InstanceLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _pid_of_holder(lock: Path) -> int | None:
+    """Who holds the lock, where the kernel says it: what is written may be another's text yet."""
+    try:
+        inode = lock.stat().st_ino
+        lines = _LOCKS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        match line.split():
+            case [_, "FLOCK", _, _, pid, place, *_] if place.endswith(f":{inode}"):
+                return int(pid) if int(pid) > 0 else None  # -1 or 0: of another pid namespace
+            case _:
+                pass
+    return None
 
 
 def _pid_of_owner(home: DirHandle) -> int | None:
