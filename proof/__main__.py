@@ -2,13 +2,13 @@
 
 import argparse
 import json
+import multiprocessing
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from bench.__main__ import commit, machine
 from proof.report import Header, Ran, as_json, number_line, render
 from proof.shown import ROOT, shown_by_stages, shown_by_tests
-from proof.stage import Outcome, Stage, Task, all_stages
+from proof.stage import Outcome, Stage, Task, Tier, all_stages
 
 REPORT = ROOT / "docs" / "RELIABILITY.md"
 FIGURES = ROOT / "proof" / "figures.json"
@@ -77,26 +77,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_all(stages: Sequence[Stage], chosen: argparse.Namespace) -> list[Ran]:
-    """Run them: those that run aside on threads of their own, the others `--jobs` at a time."""
-    with ThreadPoolExecutor(len(stages) or 1) as aside, ThreadPoolExecutor(chosen.jobs) as pool:
-        running: list[Future[Ran]] = [
-            (aside if stage.aside else pool).submit(run_one, stage, chosen) for stage in stages
+    """Run them: those that run aside beside the others, which run `--jobs` at a time.
+
+    Each in a process of its own: what a stage arms (failpoints, limits, a loop's policy) must not
+    reach its neighbours.
+    """
+    order = [chosen.seed, chosen.tier, chosen.scale]
+    fresh = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(len(stages) or 1, fresh, max_tasks_per_child=1) as aside,
+        ProcessPoolExecutor(chosen.jobs, fresh, max_tasks_per_child=1) as pool,
+    ):
+        running = [
+            (stage, (aside if stage.aside else pool).submit(run_one, stage.name, *order))
+            for stage in stages
         ]
-        return [one.result() for one in running]
+        return [Ran(stage, *future.result()) for stage, future in running]
 
 
-def run_one(stage: Stage, chosen: argparse.Namespace) -> Ran:
+def run_one(name: str, seed: int, tier: Tier, scale: float) -> tuple[Outcome, float]:
     """Run a stage in a folder of its own; what it raises is a failure of the stage."""
+    stage = all_stages()[name]
     begun = time.monotonic()
 
     def say(text: str) -> None:
-        _say(f"{stage.name} {time.monotonic() - begun:6.0f} s: {text}")
+        _say(f"{name} {time.monotonic() - begun:6.0f} s: {text}")
 
     say(stage.title)
     with tempfile.TemporaryDirectory(prefix="prove-") as folder:
-        task = Task(Path(folder), chosen.seed, chosen.tier, say, chosen.scale)
         try:
-            outcome = stage.run(task)
+            outcome = stage.run(Task(Path(folder), seed, tier, say, scale))
         except Exception:  # noqa: BLE001 - the boundary of a stage: the others still run
             outcome = Outcome(failures=[f"the stage broke:\n{traceback.format_exc()}"])
     for number in outcome.numbers:
@@ -104,7 +114,7 @@ def run_one(stage: Stage, chosen: argparse.Namespace) -> Ran:
     for text in outcome.failures:
         say(f"BROKEN: {text}")
     say("held" if not outcome.failures else "broken")
-    return Ran(stage, outcome, time.monotonic() - begun)
+    return outcome, time.monotonic() - begun
 
 
 def _wanted(stage: Stage, chosen: Any) -> bool:
@@ -118,12 +128,10 @@ def _shown(stages: dict[str, Stage]) -> dict[str, list[str]]:
     return {row: [*tests.get(row, ()), *harnesses.get(row, ())] for row in {*tests, *harnesses}}
 
 
-_speech = threading.Lock()
-
-
 def _say(text: str) -> None:
-    with _speech:
-        print(text, file=sys.stderr, flush=True)
+    # One write: the stages speak from processes of their own.
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from proof.catalogue import EXEMPT, FAULTS
 from proof.guarantees import GUARANTEES, INVARIANTS
@@ -51,9 +51,20 @@ def as_json(header: Header, ran: Sequence[Ran]) -> dict[str, Any]:
     return {
         "header": asdict(header),
         "stages": {
-            one.stage.name: {**asdict(one.outcome), "took_s": round(one.took_s, 1)} for one in ran
+            one.stage.name: {**_plain(asdict(one.outcome)), "took_s": round(one.took_s, 1)}
+            for one in ran
         },
     }
+
+
+def _plain(value: Any) -> Any:
+    """The same with keys that JSON has."""
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return {key if isinstance(key, str) else str(key): _plain(held) for key, held in items}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in cast("Sequence[Any]", value)]
+    return value if isinstance(value, int | float | str | None) else str(value)
 
 
 def _head(header: Header, ran: Sequence[Ran]) -> str:
