@@ -2,21 +2,18 @@
 
 import argparse
 import json
-import multiprocessing
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.__main__ import commit, machine
-from proof.report import Header, Ran, as_json, number_line, render
+from proof.report import Header, as_json, render
+from proof.running import run_all, speak
 from proof.shown import ROOT, shown_by_stages, shown_by_tests
-from proof.stage import Outcome, Stage, Task, Tier, all_stages
+from proof.stage import Stage, all_stages
 
 REPORT = ROOT / "docs" / "RELIABILITY.md"
 FIGURES = ROOT / "proof" / "figures.json"
@@ -54,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     wanted = [stage for stage in stages.values() if _wanted(stage, chosen)]
     started, begun = datetime.now(UTC), time.monotonic()  # noqa: TID251 - the date of the report
-    ran = run_all(wanted, chosen)
+    ran = run_all(wanted, chosen.jobs, chosen.seed, chosen.tier, chosen.scale)
     header = Header(
         commit=commit(),
         seed=chosen.seed,
@@ -72,49 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if report is not None:
         report.write_text(render(header, ran, _shown(stages)), encoding="utf-8")
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        _say(f"written: {report}")
+        speak(f"written: {report}")
     return EXIT_BROKEN if any(one.outcome.failures for one in ran) else 0
-
-
-def run_all(stages: Sequence[Stage], chosen: argparse.Namespace) -> list[Ran]:
-    """Run them: those that run aside beside the others, which run `--jobs` at a time.
-
-    Each in a process of its own: what a stage arms (failpoints, limits, a loop's policy) must not
-    reach its neighbours.
-    """
-    order = [chosen.seed, chosen.tier, chosen.scale]
-    fresh = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(len(stages) or 1, fresh, max_tasks_per_child=1) as aside,
-        ProcessPoolExecutor(chosen.jobs, fresh, max_tasks_per_child=1) as pool,
-    ):
-        running = [
-            (stage, (aside if stage.aside else pool).submit(run_one, stage.name, *order))
-            for stage in stages
-        ]
-        return [Ran(stage, *future.result()) for stage, future in running]
-
-
-def run_one(name: str, seed: int, tier: Tier, scale: float) -> tuple[Outcome, float]:
-    """Run a stage in a folder of its own; what it raises is a failure of the stage."""
-    stage = all_stages()[name]
-    begun = time.monotonic()
-
-    def say(text: str) -> None:
-        _say(f"{name} {time.monotonic() - begun:6.0f} s: {text}")
-
-    say(stage.title)
-    with tempfile.TemporaryDirectory(prefix="prove-") as folder:
-        try:
-            outcome = stage.run(Task(Path(folder), seed, tier, say, scale))
-        except Exception:  # noqa: BLE001 - the boundary of a stage: the others still run
-            outcome = Outcome(failures=[f"the stage broke:\n{traceback.format_exc()}"])
-    for number in outcome.numbers:
-        say(number_line(number))
-    for text in outcome.failures:
-        say(f"BROKEN: {text}")
-    say("held" if not outcome.failures else "broken")
-    return outcome, time.monotonic() - begun
 
 
 def _wanted(stage: Stage, chosen: Any) -> bool:
@@ -126,12 +82,6 @@ def _wanted(stage: Stage, chosen: Any) -> bool:
 def _shown(stages: dict[str, Stage]) -> dict[str, list[str]]:
     tests, harnesses = shown_by_tests(), shown_by_stages(stages)
     return {row: [*tests.get(row, ()), *harnesses.get(row, ())] for row in {*tests, *harnesses}}
-
-
-def _say(text: str) -> None:
-    # One write: the stages speak from processes of their own.
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":
