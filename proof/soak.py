@@ -25,7 +25,6 @@ TURN_PATIENCE_S: Final = 90.0
 """After that a turn is interrupted by its user: a silent provider is not the daemon's fault."""
 PAUSE_S: Final = (0.5, 3.0)
 TROUBLE: Final = (httpx.TransportError, OSError)
-READ_ONLY_SIZE: Final = 48
 
 
 @dataclass(slots=True)
