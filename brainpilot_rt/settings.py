@@ -135,6 +135,52 @@ class AgentSettings(Group):
     """Conversations kept in memory; the rest are read from the log again when needed."""
 
 
+class ThinkingSettings(Group):
+    """How a run thinks: intent, programs, context, memory."""
+
+    classifier: Literal["auto", "model", "heuristic"] = "auto"
+    """Who says what a message wants. `auto`: a model where that costs nothing (offline) or
+    `classifier_model` names one; rules otherwise. A model that fails is replaced by the rules."""
+    classifier_model: str | None = None
+    """`provider:model` for classification; None: the agent's own."""
+    plan_steps_max: int = Field(default=12, ge=1)
+    """Steps of one plan."""
+    replans_max: int = Field(default=3, ge=0)
+    """Revisions of one plan; after them the run has to end with what it has."""
+    evidence_tries_max: int = Field(default=2, ge=0)
+    """Times a research answer is sent back because its citations do not hold."""
+    research_passages: int = Field(default=8, ge=1, le=50)
+    """Passages retrieved for a research run before the model is asked."""
+    tool_calls_turn_max: int = Field(default=30, ge=1)
+    """Tool calls of one reply that are run; the rest is refused."""
+    repeats_max: int = Field(default=3, ge=1)
+    """Times one call may have the same arguments and the same result in a row."""
+    breaker_failures: int = Field(default=5, ge=0)
+    """Failures of one tool in a row after which it is not called for `breaker_open_s`; 0: never."""
+    breaker_open_s: float = Field(default=30.0, gt=0)
+    """Seconds until one call may try a tool again."""
+    sources_tokens_max: int = Field(default=4_000, ge=0)
+    """Tokens of the six context sources together."""
+    memory_tokens_max: int = Field(default=16_000, ge=0)
+    """Tokens of remembered items in one context."""
+    section_items_max: int = Field(default=20, ge=1)
+    """A section of memory with more items shows only those that fit the message best."""
+    compact_at: float = Field(default=0.8, gt=0, le=1)
+    """Part of `context_chars_max` at which the older conversation is summarised."""
+    memory_items_max: int = Field(default=50_000, ge=1)
+    """Items remembered in one session."""
+    memory_item_chars_max: int = Field(default=8_000, ge=1)
+    """Characters of one item."""
+    facts_human_max: int = Field(default=50, ge=0)
+    """Facts about the user."""
+    facts_system_max: int = Field(default=50, ge=0)
+    """Standing rules."""
+    facts_project_max: int = Field(default=50, ge=0)
+    """Facts about the work at hand."""
+    facts_general_max: int = Field(default=100, ge=0)
+    """Other facts."""
+
+
 class ModelSettings(Group):
     """Where models come from, as the environment says it."""
 
@@ -185,6 +231,8 @@ class Settings(Group):
     """Mailboxes."""
     agents: AgentSettings = AgentSettings()
     """Runs."""
+    thinking: ThinkingSettings = ThinkingSettings()
+    """Intent, programs, context, memory."""
     models: ModelSettings = ModelSettings()
     """Models."""
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
@@ -203,6 +251,8 @@ _ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "BP_MAX_TOOL_RESULT_TOKENS": ("agents", "tool_result_tokens_max"),
     "BP_MEM_LIMIT_MB": ("", "mem_limit_mb"),
     "BP_SHELL": ("agents", "shell"),
+    "BP_CLASSIFIER": ("thinking", "classifier"),
+    "BP_CLASSIFIER_MODEL": ("thinking", "classifier_model"),
     "BP_OFFLINE": ("models", "offline"),
     "BP_MOCK": ("models", "mock"),
     "BP_CHECKPOINT_PAGES": ("", "checkpoint_pages"),
@@ -224,6 +274,7 @@ _GROUPS: Final[dict[str, type[Group]]] = {
     "sessions": SessionLimits,
     "mail": MailSettings,
     "agents": AgentSettings,
+    "thinking": ThinkingSettings,
     "models": ModelSettings,
 }
 _TOP: Final = ("mem_limit_mb", "checkpoint_pages")

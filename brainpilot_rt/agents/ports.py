@@ -100,6 +100,14 @@ class CallTools(Protocol):
         ...
 
 
+async def _as_it_was(_turn: int) -> None:
+    return None
+
+
+async def _content(_turn: int, _said: str, _preceding: tuple[Event, ...]) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnPorts:
     """The world as the turn loop sees it."""
@@ -130,6 +138,15 @@ class TurnPorts:
     """`remind(preceding)`: the agent is about to end. If it holds a task it has not delivered and
     was not reminded of: commits `preceding` with `task_reminded` and returns the reminder. Else
     returns None and commits nothing, without suspending."""
+
+    prepare: Callable[[int], Awaitable[Sequence[Message] | None]] = _as_it_was
+    """`prepare(turn)`: before a turn is asked, with nothing uncommitted: looks at what may have
+    changed since the last one. Returns the whole conversation anew when it was compacted."""
+
+    proceed: Callable[[int, str, tuple[Event, ...]], Awaitable[UserMessage | None]] = _content
+    """`proceed(turn, said, preceding)`: the model has said its text of `turn` and calls nothing.
+    If the program wants more: commits `preceding` with `program_prompted` and returns what the
+    model reads next. Else returns None; what it wants recorded then goes with the end."""
 
     assemble: Callable[[Sequence[Message], str, bool], Prompt]
     """`assemble(history, marker, final)`: what the model reads. `marker` is the text that ends the

@@ -1,7 +1,8 @@
 """The turn loop: one run of one agent, from its history to an outcome.
 
-    turn:  boundary (letters join) -> model call -> tools in parallel -> next turn
-    end:   a reply without calls, nothing new to read, no undelivered task to be reminded of
+    turn:  boundary (letters join) -> context prepared -> model call -> tools in parallel -> next
+    end:   a reply without calls, nothing new to read, no undelivered task to be reminded of, and
+           the program (respond, react, research, ...) wants nothing more
 
 Counting: turns count from 0 inside a run and go on across a resume. With `max_turns`, or when the
 host says that a run has spent what it may, the last one is forced: no tools, the definition's
@@ -70,6 +71,8 @@ async def run(
     while True:
         final = definition.is_final(turn) or ports.spent()
         work.transcript += await ports.boundary(turn, ())
+        if (fresh := await ports.prepare(turn)) is not None:
+            work.transcript = list(fresh)
         try:
             reply = await work.ask(turn, final=final)
         except ProviderFault as fault:
@@ -138,6 +141,9 @@ class _Work:
             return True
         if (reminder := await self.ports.remind(facts)) is not None:
             self.transcript.append(reminder)
+            return True
+        if (wanted := await self.ports.proceed(max(turn - 1, 0), self.said[1], facts)) is not None:
+            self.transcript.append(wanted)
             return True
         return False
 

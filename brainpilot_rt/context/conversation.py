@@ -24,6 +24,7 @@ from brainpilot_rt.domain.events import (
     LetterReceived,
     LettersJoined,
     ModelReplied,
+    ProgramPrompted,
     Recorded,
     RunFinished,
     RunStarted,
@@ -116,7 +117,7 @@ class Conversation:
                 self._take_up(event.letter_ids, recorded.at_ms, resumed=event.resumes is not None)
             case LettersJoined() as event:
                 self._take_up(event.letter_ids, recorded.at_ms, resumed=False)
-            case TaskReminded() as event:
+            case TaskReminded() | ProgramPrompted() as event:
                 self._said.append(UserMessage(text=event.text))
             case ModelReplied() as event:
                 self._close_calls()

@@ -278,6 +278,7 @@ async def _organs(
         clock=ground.clock,
         new_id=ground.new_id,
         settings=settings.agents,
+        thinking=settings.thinking,
         attempts_max=settings.sessions.attempts_max,
         secrets=ground.secrets,
     )

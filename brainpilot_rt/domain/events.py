@@ -28,8 +28,11 @@ from brainpilot_rt.domain.ids import (
     TaskId,
 )
 from brainpilot_rt.domain.letters import Letter
+from brainpilot_rt.domain.memory import MemoryItem, SectionName
 from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelRef, StopReason
+from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.thinking import CallSummary, ContextSection, Intent, Plan, ProgramName
 from brainpilot_rt.domain.tools import Effect, ToolStatus
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.domain.usage import Usage
@@ -464,6 +467,253 @@ class QuestionCancelled(Value):
     agent: AgentName
 
 
+# --- how a run thinks ------------------------------------------------------------------------
+
+
+class IntentClassified(Value):
+    """What the run's letters want, and which program answers them."""
+
+    type: Literal["intent_classified"] = "intent_classified"
+    run_id: RunId
+    agent: AgentName
+    intent: Intent
+    confidence: float
+    """0 to 1."""
+    reasoning: str
+    source: Literal["model", "heuristic", "fixed"]
+    """`fixed`: nothing to classify (a result, a notice), or the agent has one program only."""
+    program: ProgramName
+    fallback: str = ""
+    """Why the model's word was not taken, if it was asked."""
+
+
+class ContextAssembled(Value):
+    """What the model is about to read in `turn`, section by section."""
+
+    type: Literal["context_assembled"] = "context_assembled"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    sections: tuple[ContextSection, ...]
+    tokens: int
+    """Of all sections together."""
+    duration_us: int = 0
+    """Microseconds it took."""
+
+
+class ModelAsked(Value):
+    """A model call beside the conversation is paid for."""
+
+    type: Literal["model_asked"] = "model_asked"
+    run_id: RunId
+    agent: AgentName
+    purpose: Literal["classify", "compact", "summarise"]
+    model: ModelRef
+    usage: Usage
+    cost_usd: Decimal | None
+    duration_ms: int
+
+
+class ProgramPrompted(Value):
+    """What the program told the model to do next; it is part of the conversation."""
+
+    type: Literal["program_prompted"] = "program_prompted"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    text: str
+    reason: Literal["plan", "step", "replan", "plan_done", "evidence", "clarify", "repeat"]
+
+
+class PlanChanged(Value):
+    """A plan was proposed or revised, or a step of it was closed; the whole plan as it is now."""
+
+    type: Literal["plan_changed"] = "plan_changed"
+    run_id: RunId
+    agent: AgentName
+    op: Literal["proposed", "revised", "step_closed"]
+    plan: Plan
+    reason: str = ""
+
+
+class PassagesRetrieved(Value):
+    """Retrieval for a research run, in the order of their rank."""
+
+    type: Literal["passages_retrieved"] = "passages_retrieved"
+    run_id: RunId
+    agent: AgentName
+    query: str
+    passages: tuple[Passage, ...]
+
+
+class CitationChecked(Value):
+    """A citation of an answer was looked up in its source."""
+
+    type: Literal["citation_checked"] = "citation_checked"
+    run_id: RunId
+    agent: AgentName
+    claim: str
+    citation: Citation
+    verified: bool
+    reason: str = ""
+    """Of one that does not hold."""
+
+
+class EvidenceInsufficient(Value):
+    """A research run refuses to claim what it can not show."""
+
+    type: Literal["evidence_insufficient"] = "evidence_insufficient"
+    run_id: RunId
+    agent: AgentName
+    reason: str
+    what_would_resolve: str
+
+
+class LimitExceeded(Value):
+    """A count that bounds a run was reached; what follows is said in `reason`."""
+
+    type: Literal["limit_exceeded"] = "limit_exceeded"
+    run_id: RunId
+    agent: AgentName
+    kind: Literal["steps", "replans", "tool_calls", "repeats", "evidence"]
+    limit: int
+    actual: int
+    reason: str
+
+
+class CircuitChanged(Value):
+    """The circuit breaker of a tool opened, let one call through to try, or closed again."""
+
+    type: Literal["circuit_changed"] = "circuit_changed"
+    run_id: RunId
+    agent: AgentName
+    tool: str
+    state: Literal["open", "half_open", "closed"]
+    failures: int
+    reason: str = ""
+
+
+class ConversationCompacted(Value):
+    """The older part of a conversation is replaced by a summary that is shorter, as measured."""
+
+    type: Literal["conversation_compacted"] = "conversation_compacted"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    through_seq: int
+    """What the agent read and said by events up to this `seq` is now the summary."""
+    summary: str
+    messages_before: int
+    messages_after: int
+    chars_before: int
+    chars_after: int
+
+
+class CompactionFailed(Value):
+    """A try at compaction did not free room; after the last one it is not tried again this run."""
+
+    type: Literal["compaction_failed"] = "compaction_failed"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    attempt: int
+    attempts_max: int
+    code: Literal["no_room_freed", "empty_summary", "model_failed", "nothing_to_compact"]
+    reason: str
+
+
+class SpanCompleted(Value):
+    """A run is over, as a span: committed with its end, last but one."""
+
+    type: Literal["span_completed"] = "span_completed"
+    run_id: RunId
+    agent: AgentName
+    subject: Literal["turn"] = "turn"
+    """KAOS' word for what we call a run."""
+    name: str
+    span_id: str
+    parent_span_id: str | None = None
+    duration_ms: int
+    error_type: str | None = None
+    error_message: str | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+class TurnSummarised(Value):
+    """What a run came to: committed with its end, last."""
+
+    type: Literal["turn_summarised"] = "turn_summarised"
+    run_id: RunId
+    agent: AgentName
+    text: str
+    intent: Intent | None = None
+    program: ProgramName | None = None
+    tool_calls: tuple[CallSummary, ...] = ()
+    model_calls: int = 0
+    tokens_used: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = None
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+class MemoryAdded(Value):
+    """Something is remembered from now on. An item of a known id replaces it."""
+
+    type: Literal["memory_added"] = "memory_added"
+    items: tuple[MemoryItem, ...]
+    agent: AgentName
+    """Who wrote it; `user` for what came by HTTP or the command line."""
+    run_id: RunId | None = None
+
+
+class MemoryRemoved(Value):
+    """Items are forgotten on purpose."""
+
+    type: Literal["memory_removed"] = "memory_removed"
+    section: SectionName
+    item_ids: tuple[str, ...]
+    agent: AgentName
+    run_id: RunId | None = None
+
+
+class MemoryEvicted(Value):
+    """Items had to make room, or their run is over (`ephemeral`)."""
+
+    type: Literal["memory_evicted"] = "memory_evicted"
+    section: SectionName
+    agent: AgentName
+    item_ids: tuple[str, ...]
+    tokens: int
+    reason: Literal["fifo", "lifo", "lru", "ephemeral"]
+
+
+class MemorySummarised(Value):
+    """One shorter item stands for several."""
+
+    type: Literal["memory_summarised"] = "memory_summarised"
+    section: SectionName
+    agent: AgentName
+    item_ids: tuple[str, ...]
+    item: MemoryItem
+    tokens_before: int
+
+
+class MemoryRefused(Value):
+    """What was to be remembered does not fit, and nothing may be evicted for it."""
+
+    type: Literal["memory_refused"] = "memory_refused"
+    section: SectionName
+    agent: AgentName
+    run_id: RunId | None = None
+    tokens: int
+    limit: int
+    used: int
+    reason: str
+
+
 # --- notices, trace, daemon -----------------------------------------------------------------
 
 
@@ -523,6 +773,38 @@ class DaemonStopped(Value):
     reason: str
 
 
+Told: TypeAlias = (
+    SessionEvicted
+    | SessionDeleted
+    | LetterRefused
+    | ModelAttemptFailed
+    | ModelStalled
+    | IntentClassified
+    | ContextAssembled
+    | ProgramPrompted
+    | PlanChanged
+    | PassagesRetrieved
+    | CitationChecked
+    | EvidenceInsufficient
+    | LimitExceeded
+    | CircuitChanged
+    | ConversationCompacted
+    | CompactionFailed
+    | SpanCompleted
+    | TurnSummarised
+    | MemoryAdded
+    | MemoryRemoved
+    | MemoryEvicted
+    | MemorySummarised
+    | MemoryRefused
+    | TraceNodeSaved
+    | DaemonStarted
+    | DaemonRecovered
+    | StorageRecovered
+    | DaemonStopped
+)
+"""Facts that are told and kept, and leave the state of their session as it is."""
+
 Event: TypeAlias = Annotated[
     SessionCreated
     | SessionUpdated
@@ -560,6 +842,25 @@ Event: TypeAlias = Annotated[
     | QuestionAsked
     | QuestionAnswered
     | QuestionCancelled
+    | IntentClassified
+    | ContextAssembled
+    | ModelAsked
+    | ProgramPrompted
+    | PlanChanged
+    | PassagesRetrieved
+    | CitationChecked
+    | EvidenceInsufficient
+    | LimitExceeded
+    | CircuitChanged
+    | ConversationCompacted
+    | CompactionFailed
+    | SpanCompleted
+    | TurnSummarised
+    | MemoryAdded
+    | MemoryRemoved
+    | MemoryEvicted
+    | MemorySummarised
+    | MemoryRefused
     | NoticePosted
     | TraceNodeSaved
     | DaemonStarted

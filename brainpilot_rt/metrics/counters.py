@@ -15,6 +15,7 @@ from brainpilot_rt.domain.events import (
     LetterExpired,
     LetterReceived,
     LetterRefused,
+    ModelAsked,
     ModelAttemptFailed,
     ModelReplied,
     Recorded,
@@ -42,7 +43,7 @@ class Counters:
         self.tool_calls: Counter[str] = Counter()
         """By status."""
         self.model_calls: Counter[str] = Counter()
-        """`replied` and `failed` attempts."""
+        """`replied` and `failed` attempts, and calls beside the conversation by purpose."""
         self.model_calls_repeated = 0
         """First replies of runs that go on after a crash or shutdown (I-3). At most so many were
         paid for twice: whether the call that was cut had been sent, nobody knows."""
@@ -75,8 +76,8 @@ class Counters:
                 self.tool_calls[status] += 1
             case ModelAttemptFailed():
                 self.model_calls["failed"] += 1
-            case ModelReplied():
-                self._replied(item.event)
+            case ModelReplied() | ModelAsked():
+                self._paid(item.event)
             case _:
                 pass
 
@@ -88,10 +89,13 @@ class Counters:
         self.runs[event.outcome if isinstance(event, RunFinished) else "interrupted"] += 1
         self._resumed.pop(event.run_id, None)
 
-    def _replied(self, event: ModelReplied) -> None:
-        self.model_calls["replied"] += 1
-        if self._resumed.pop(event.run_id, None) == event.turn:
-            self.model_calls_repeated += 1
+    def _paid(self, event: ModelReplied | ModelAsked) -> None:
+        if isinstance(event, ModelAsked):
+            self.model_calls[event.purpose] += 1
+        else:
+            self.model_calls["replied"] += 1
+            if self._resumed.pop(event.run_id, None) == event.turn:
+                self.model_calls_repeated += 1
         usage = event.usage
         self.tokens["input"] += usage.input
         self.tokens["output"] += usage.output

@@ -4,8 +4,6 @@ The log has already accepted the event, so nothing here says no; an event about 
 no longer open changes only what it can. Replaying the log gives exactly the state that lived.
 """
 
-from typing import assert_never
-
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import LetterId
 from brainpilot_rt.domain.phases import AgentPhase
@@ -63,7 +61,7 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return run_folds.run_ended(state, event, at_ms)
         case ev.TextStarted() | ev.TextFinished():
             return run_folds.text(state, event, seq)
-        case ev.ModelReplied():
+        case ev.ModelReplied() | ev.ModelAsked():
             return run_folds.replied(state, event)
         case ev.ToolPlanned() | ev.ToolStarted() | ev.ToolFinished():
             return run_folds.call(state, event, at_ms)
@@ -73,21 +71,14 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return _question(state, event)
         case ev.NoticePosted():
             return _notice(state, event)
-        case (
-            ev.SessionEvicted()
-            | ev.SessionDeleted()
-            | ev.LetterRefused()
-            | ev.ModelAttemptFailed()
-            | ev.ModelStalled()
-            | ev.TraceNodeSaved()
-            | ev.DaemonStarted()
-            | ev.DaemonRecovered()
-            | ev.StorageRecovered()
-            | ev.DaemonStopped()
-        ):
-            return state
         case _:
-            assert_never(event)
+            told: ev.Told = event  # the type checker's proof that no case is forgotten
+            return _unchanged(state, told)
+
+
+def _unchanged(state: SessionState, told: ev.Told) -> SessionState:
+    del told
+    return state
 
 
 def _created(state: SessionState, event: ev.SessionCreated, at_ms: int) -> SessionState:

@@ -29,6 +29,18 @@ def admit(state: SessionState, events: Iterable[ev.Event]) -> list[ev.Event]:
                 | ev.ToolPlanned(run_id=run_id)
                 | ev.ToolStarted(run_id=run_id)
                 | ev.ToolFinished(run_id=run_id)
+                | ev.IntentClassified(run_id=run_id)
+                | ev.ContextAssembled(run_id=run_id)
+                | ev.ModelAsked(run_id=run_id)
+                | ev.ProgramPrompted(run_id=run_id)
+                | ev.PlanChanged(run_id=run_id)
+                | ev.PassagesRetrieved(run_id=run_id)
+                | ev.CitationChecked(run_id=run_id)
+                | ev.EvidenceInsufficient(run_id=run_id)
+                | ev.LimitExceeded(run_id=run_id)
+                | ev.CircuitChanged(run_id=run_id)
+                | ev.ConversationCompacted(run_id=run_id)
+                | ev.CompactionFailed(run_id=run_id)
             ) if run_id not in state.runs:
                 raise Conflict(f"{event.type}: run {run_id} has ended", code="fenced")
             case ev.ToolPlanned(call_id=call_id):

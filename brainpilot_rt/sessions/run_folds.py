@@ -200,7 +200,7 @@ def text(state: SessionState, event: ev.TextStarted | ev.TextFinished, seq: int)
     return changed(state, runs=having(state.runs, run.run_id, changed(run, texts=texts)))
 
 
-def replied(state: SessionState, event: ev.ModelReplied) -> SessionState:
+def replied(state: SessionState, event: ev.ModelReplied | ev.ModelAsked) -> SessionState:
     """A model call was paid for."""
     by_agent = state.usage_by_agent.get(event.agent, NO_USAGE).plus(event.usage)
     host = state.host_turn
@@ -212,7 +212,7 @@ def replied(state: SessionState, event: ev.ModelReplied) -> SessionState:
     return changed(
         state,
         runs=state.runs
-        if run is None
+        if run is None or isinstance(event, ev.ModelAsked)
         else having(state.runs, run.run_id, changed(run, turns=event.turn + 1)),
         roots=roots,
         usage=state.usage.plus(event.usage),

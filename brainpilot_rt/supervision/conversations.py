@@ -31,6 +31,8 @@ _MATTERS: Final = frozenset(
         "run_started",
         "letters_joined",
         "task_reminded",
+        "program_prompted",
+        "conversation_compacted",
         "model_replied",
         "text_finished",
         "tool_finished",

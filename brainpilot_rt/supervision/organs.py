@@ -13,7 +13,7 @@ from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
-from brainpilot_rt.settings import AgentSettings
+from brainpilot_rt.settings import AgentSettings, ThinkingSettings
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.secrets import Secrets
@@ -51,5 +51,6 @@ class Organs:
     clock: Clock
     new_id: NewId
     settings: AgentSettings
+    thinking: ThinkingSettings
     attempts_max: int
     secrets: Secrets = field(default_factory=Secrets)

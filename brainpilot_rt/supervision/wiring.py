@@ -12,21 +12,22 @@ from typing import Final, Literal
 
 from brainpilot_rt.agents.definition import AgentDefinition, RequestContext
 from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
+from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.context.assembly import Assembled
 from brainpilot_rt.context.conversation import render
-from brainpilot_rt.context.sections import Member, OpenTask, Surroundings, system_prompt
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import CommandRejected, Unavailable
-from brainpilot_rt.domain.ids import AgentName, CallId, MessageId, RunId
+from brainpilot_rt.domain.ids import CallId, MessageId, RunId
 from brainpilot_rt.domain.messages import AssistantMessage, Message, ToolCall, UserMessage
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest, ReplyFinished
-from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.domain.tools import ToolResult, ToolSpec
 from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.sessions.runs import silent
 from brainpilot_rt.sessions.state import RunState, SessionState
+from brainpilot_rt.supervision.contexts import RunContext
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.supervision.stalls import StallWatch
 from brainpilot_rt.supervision.toolports import CALL_PREFIX, ToolPorts
 from brainpilot_rt.tools.registry import Registry
@@ -60,6 +61,9 @@ class RunWiring:
             max_turns=organs.settings.max_turns or None,
         )
         self.definition: AgentDefinition = organs.profile(agent.role).create(context)
+        self.program = RunProgram(organs, self.identity, self.definition)
+        self._context = RunContext(organs, self.identity, self.definition)
+        self._held: tuple[ev.Event, ...] = ()
         allowed = tools.only(allowed_tools(agent.role) & frozenset(self.definition.tools))
         self._specs = {spec.name: spec for spec in allowed.specs()}
         self.tool_ports = ToolPorts(organs, self.identity, allowed)
@@ -83,6 +87,8 @@ class RunWiring:
             call_tools=self._call_tools,
             boundary=self._boundary,
             remind=self._remind,
+            prepare=self._context.prepare,
+            proceed=self._proceed,
             assemble=self._assemble,
             spent=self._spent,
             new_message_id=lambda: MessageId(f"msg_{self._organs.new_id()}"),
@@ -97,8 +103,17 @@ class RunWiring:
     def _state(self) -> SessionState:
         return self._organs.manager.state(self._session)
 
+    def hold(self, *facts: ev.Event) -> None:
+        """Facts that need no commit of their own: they go first in the next one."""
+        self._held += facts
+
+    def preceded(self, *facts: ev.Event) -> tuple[ev.Event, ...]:
+        """These facts after those that were held, which the caller commits now."""
+        held, self._held = self._held, ()
+        return (*held, *facts)
+
     async def _emit(self, *events: ev.Event) -> list[ev.Recorded]:
-        return await self._organs.manager.record(self._session, *events)
+        return await self._organs.manager.record(self._session, *self.preceded(*events))
 
     def _show(
         self,
@@ -159,7 +174,8 @@ class RunWiring:
             _log.warning("%s is silent, which can not be recorded: %s", self.run_id, fault)
 
     def _offer(self, names: tuple[str, ...]) -> tuple[ToolSpec, ...]:
-        return tuple(self._specs[name] for name in names if name in self._specs)
+        offered = self.program.offer(names)
+        return tuple(self._specs[name] for name in offered if name in self._specs)
 
     async def _call_tools(
         self,
@@ -169,7 +185,7 @@ class RunWiring:
         *,
         resumed: bool,
     ) -> list[ToolResult]:
-        self.tool_ports.begin(calls, turn, preceding, resumed=resumed)
+        self.tool_ports.begin(calls, turn, self.preceded(*preceding), resumed=resumed)
         return await self.runner.run(calls)
 
     async def _boundary(
@@ -180,7 +196,8 @@ class RunWiring:
         if state.agents[agent].paused or not state.queued_for(agent):
             return ()
         records = await self._organs.manager.dispatch(
-            self._session, cmd.JoinLetters(run_id=self.run_id, turn=turn, preceding=preceding)
+            self._session,
+            cmd.JoinLetters(run_id=self.run_id, turn=turn, preceding=self.preceded(*preceding)),
         )
         for recorded in records:
             match recorded.event:
@@ -203,18 +220,27 @@ class RunWiring:
         if not silent(self._state(), self.run_id):
             return None
         records = await self._organs.manager.dispatch(
-            self._session, cmd.RemindTasks(run_id=self.run_id, preceding=preceding)
+            self._session,
+            cmd.RemindTasks(run_id=self.run_id, preceding=self.preceded(*preceding)),
         )
         texts = [one.event.text for one in records if isinstance(one.event, ev.TaskReminded)]
         return UserMessage(text="\n\n".join(texts)) if texts else None
 
+    async def _proceed(
+        self, turn: int, said: str, preceding: tuple[ev.Event, ...]
+    ) -> UserMessage | None:
+        prompted, facts = await self.program.proceed(turn, said)
+        self.hold(*facts)
+        if prompted is None:
+            return None
+        await finish_shielded(self._emit(*preceding, prompted))
+        return UserMessage(text=prompted.text)
+
     def _assemble(self, history: Sequence[Message], marker: str, final: bool) -> Assembled:  # noqa: FBT001 - the port's signature
         del final
-        around = surroundings(self._state(), self.identity.agent)
-        system = system_prompt(self.definition.system, around, marker)
-        assembler = self._organs.conversations.assembler(self._session, self.identity.agent)
-        budget = self._organs.settings.context_chars_max
-        return assembler.assemble(system, history, budget_chars=budget)
+        assembled, fact = self._context.assemble(history, self.program.guidance(), marker)
+        self.hold(fact)
+        return assembled
 
     async def cancel_tool(self, call_id: str) -> bool:
         """End one running call; False when it is not running."""
@@ -222,25 +248,3 @@ class RunWiring:
             if running.call_id == call_id:
                 return await self.runner.interrupt(running.call_id)
         return False
-
-
-def surroundings(state: SessionState, agent: AgentName) -> Surroundings:
-    """What an agent is told about its team and its tasks."""
-    return Surroundings(
-        agent=agent,
-        team=[
-            Member(one.name, one.role, one.phase, one.kind, one.description)
-            for one in state.agents.values()
-            if one.phase is not AgentPhase.STOPPED
-        ],
-        holds=[
-            OpenTask(one.task_id, one.creator, one.title)
-            for one in state.tasks.values()
-            if one.assignee == agent
-        ],
-        waits=[
-            OpenTask(one.task_id, one.assignee, one.title)
-            for one in state.tasks.values()
-            if one.creator == agent
-        ],
-    )

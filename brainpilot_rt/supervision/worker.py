@@ -149,7 +149,7 @@ class Worker:
                 citations=tuple(holding),
                 unverified_citations=len(cited) - len(holding),
                 retry_at_ms=fate.at_ms if isinstance(fate, Retry) else None,
-                closing=result.closing,
+                closing=self.wiring.preceded(*result.closing) if self.wiring else result.closing,
             )
         )
 

@@ -36,7 +36,7 @@ from brainpilot_rt.sessions.audit import Audit
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.state import SessionState
-from brainpilot_rt.settings import AgentSettings, SessionLimits
+from brainpilot_rt.settings import AgentSettings, SessionLimits, ThinkingSettings
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.answers import Interrupted, NewSession, Posted
 from brainpilot_rt.supervision.backend import Backend
@@ -239,6 +239,7 @@ class _Parts:
             clock=clock,
             new_id=new_id,
             settings=settings,
+            thinking=ThinkingSettings(),
             attempts_max=setup.limits.attempts_max,
         )
         self.supervisor = Supervisor(self.organs, self.tasks, clock)

@@ -36,7 +36,7 @@ M = MessageId(f"msg_{SequentialIds.nth((1_700_000_000_000 << 80) + 1)}")
 CLASSES: list[type[BaseModel]] = list(typing.get_args(typing.get_args(ev.Event)[0]))
 
 
-PLAIN: dict[Any, Any] = {str: "x", int: 1, bool: True, Decimal: Decimal(1)}
+PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.0, bool: True, Decimal: Decimal(1)}
 
 
 def sample(annotation: Any) -> Any:

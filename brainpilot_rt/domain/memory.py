@@ -1,0 +1,130 @@
+"""Memory as values: items, findings, and the policy of each section.
+
+What a team remembers belongs to its session and survives every agent. Sections are those of KAOS
+(turn-loop.md 1.3) and `facts` (what the user wants known, agent-runs.md 1.3). `messages` and
+`actions` are projections of the log and never stored twice; `documents` are passages that retrieval
+found. Everything else enters by `memory_added`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from pydantic import Field
+
+from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.values import Value
+
+SectionName: TypeAlias = Literal[
+    "role",
+    "playbooks",
+    "plan_examples",
+    "messages",
+    "actions",
+    "documents",
+    "findings",
+    "plan_history",
+    "reflection",
+    "lessons",
+    "last_intent",
+    "working",
+    "planning_context",
+    "facts",
+]
+Block: TypeAlias = Literal["human", "system", "project", "general"]
+"""Of a fact: whom or what it is about."""
+Eviction: TypeAlias = Literal["none", "fifo", "lifo", "lru"]
+"""`none`: what does not fit is refused. `lifo`: the new one replaces. `lru`: least recently shown
+to a model or written."""
+
+
+class Finding(Value):
+    """A claim with its evidence. Confidence is 0 to 1."""
+
+    claim: str
+    citation: Citation | None = None
+    confidence: float = Field(default=0.5, ge=0, le=1)
+    verified: bool = False
+    """True only when the quote occurs in the cited lines of the file."""
+    reason: str = ""
+    """Of one that is not verified: why."""
+
+
+class MemoryItem(Value):
+    """One thing remembered."""
+
+    id: str
+    section: SectionName
+    agent: AgentName
+    """Whose it is: who wrote it, or `user`."""
+    content: str
+    at_ms: int
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    """Shown first and never evicted."""
+    block: Block | None = None
+    """Of a fact."""
+    finding: Finding | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens: characters / 4, at least one."""
+        return tokens_of(self.content)
+
+
+def tokens_of(text: str) -> int:
+    """Estimated tokens of a text."""
+    return max(1, len(text) // 4)
+
+
+def item_id(section: SectionName, at_ms: int, content: str) -> str:
+    """The id of an item: 16 hexadecimal digits of the SHA-256 of section, time and content."""
+    return hashlib.sha256(f"{section}:{at_ms}:{content}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionPolicy:
+    """What may be in a section, and what happens when there is more."""
+
+    tokens_max: int | None
+    """None: no bound of its own (the session's bounds hold)."""
+    eviction: Eviction
+    items_max: int | None = None
+    of_agent: bool = False
+    """True: each agent has its own; False: the team shares it."""
+    ephemeral: bool = False
+    """Cleared when a run of its agent starts."""
+    derived: bool = False
+    """A projection of other events: nobody can add to it."""
+    summarise: Literal["never", "on_overflow"] = "never"
+    """`on_overflow`: what is evicted is first put into one shorter item by a model."""
+
+
+POLICIES: Final[Mapping[SectionName, SectionPolicy]] = MappingProxyType(
+    {
+        "role": SectionPolicy(tokens_max=2_000, eviction="none", of_agent=True),
+        "playbooks": SectionPolicy(tokens_max=8_000, eviction="none"),
+        "plan_examples": SectionPolicy(tokens_max=8_000, eviction="none"),
+        "messages": SectionPolicy(tokens_max=32_000, eviction="fifo", of_agent=True, derived=True),
+        "actions": SectionPolicy(tokens_max=16_000, eviction="lru", of_agent=True, derived=True),
+        "documents": SectionPolicy(tokens_max=None, eviction="none", derived=True),
+        "findings": SectionPolicy(tokens_max=16_000, eviction="none"),
+        "plan_history": SectionPolicy(tokens_max=8_000, eviction="lru", of_agent=True),
+        "reflection": SectionPolicy(
+            tokens_max=8_000, eviction="fifo", of_agent=True, summarise="on_overflow"
+        ),
+        "lessons": SectionPolicy(tokens_max=16_000, eviction="fifo", summarise="on_overflow"),
+        "last_intent": SectionPolicy(tokens_max=2_000, eviction="lifo", items_max=1, of_agent=True),
+        "working": SectionPolicy(tokens_max=16_000, eviction="fifo", of_agent=True, ephemeral=True),
+        "planning_context": SectionPolicy(
+            tokens_max=16_000, eviction="fifo", of_agent=True, ephemeral=True
+        ),
+        "facts": SectionPolicy(tokens_max=None, eviction="none"),
+    }
+)
+"""Budgets and policies as turn-loop.md 1.3 gives them. Facts are bounded by block (settings).
+KAOS' `audit` and `graph` are the log and the Graph-of-Trace themselves."""

@@ -1,0 +1,63 @@
+"""How a run thinks, as values: what is wanted, which program answers it, its plan, its context."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from brainpilot_rt.domain.values import Value
+
+Intent: TypeAlias = Literal["respond", "tool_use", "research", "plan", "clarify"]
+ProgramName: TypeAlias = Literal["respond", "react", "research", "plan_execute", "clarify"]
+StepStatus: TypeAlias = Literal["open", "done", "failed", "dropped"]
+
+
+class PlanStep(Value):
+    """One step of a plan. `note`: what came of it, or why it was dropped."""
+
+    text: str
+    status: StepStatus = "open"
+    note: str = ""
+
+
+class Plan(Value):
+    """A plan as it is now. `version` counts from 1, each revision is one more."""
+
+    goal: str
+    steps: tuple[PlanStep, ...]
+    version: int = Field(default=1, ge=1)
+
+    @property
+    def next_step(self) -> int | None:
+        """Index of the first open step; None when all are closed."""
+        return next((at for at, one in enumerate(self.steps) if one.status == "open"), None)
+
+
+class ContextSection(Value):
+    """One section of an assembled context."""
+
+    name: str
+    """`persona`, a source (`soul`, `memory`, `skill`, `heartbeat`, `workspace`, `reference`), a
+    section of memory, `program`, or `conversation`."""
+    tokens: int
+    budget: int | None = None
+    items: int = 0
+    left_out: int = 0
+    """Items (or messages) that did not get in ..."""
+    why: str = ""
+    """... and why: a sentence for a person."""
+    item_ids: tuple[str, ...] = ()
+    """Of memory: what was shown."""
+    digest: str = ""
+    """Of the text: equal digests, equal texts."""
+    text: str | None = None
+    """None: the text of the same digest in an earlier context of the same agent. The conversation
+    has none: the log holds it."""
+
+
+class CallSummary(Value):
+    """A tool call as a summary lists it."""
+
+    tool_name: str
+    call_id: str
+    is_error: bool
+    duration_ms: int
