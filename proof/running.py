@@ -1,6 +1,8 @@
 """Runs stages, each in a process of its own, and says what they see as they see it."""
 
+import ctypes
 import multiprocessing
+import signal
 import sys
 import tempfile
 import time
@@ -8,9 +10,12 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from proof.report import Ran, number_line
 from proof.stage import Outcome, Stage, Task, Tier, all_stages
+
+_PR_SET_PDEATHSIG: Final = 1
 
 
 def run_all(stages: Sequence[Stage], jobs: int, seed: int, tier: Tier, scale: float) -> list[Ran]:
@@ -33,6 +38,7 @@ def run_all(stages: Sequence[Stage], jobs: int, seed: int, tier: Tier, scale: fl
 
 def run_one(name: str, seed: int, tier: Tier, scale: float) -> tuple[Outcome, float]:
     """Run a stage in a folder of its own; what it raises is a failure of the stage."""
+    _end_with_parent()
     stage = all_stages()[name]
     begun = time.monotonic()
 
@@ -51,6 +57,13 @@ def run_one(name: str, seed: int, tier: Tier, scale: float) -> tuple[Outcome, fl
         say(f"BROKEN: {text}")
     say("held" if not outcome.failures else "broken")
     return outcome, time.monotonic() - begun
+
+
+def _end_with_parent() -> None:
+    """Leave, and clean up, when whoever asked for the stage is gone: a stage may take hours."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def speak(text: str) -> None:
