@@ -19,7 +19,7 @@ from brainpilot_rt.context.words import words
 
 K1: Final = 1.2
 B: Final = 0.75
-POSTINGS_MAX: Final = 3_000
+POSTINGS_MAX: Final = 2_000
 """Postings one query looks at, all its words together."""
 QUERY_CHARS_MAX: Final = 4_000
 QUERY_WORDS_MAX: Final = 64
