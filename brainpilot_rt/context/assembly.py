@@ -31,11 +31,12 @@ BUDGET_CHARS: Final = 400_000
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A prompt. `left_out` is the number of messages that did not fit."""
+    """A prompt. `left_out`: messages that did not fit; `chars`: characters of those that did."""
 
     system: str
     messages: tuple[Message, ...]
     left_out: int = 0
+    chars: int = 0
 
 
 @dataclass(slots=True)
@@ -89,14 +90,16 @@ class Assembler:
         said = list(history)
         self._settle(said)
         tail = [_messages(unit) for unit in _repair(said[len(self._read) :])]
-        size = self._size + sum(map(_size, chain.from_iterable(tail)))
+        size = self._size + sum(map(message_chars, chain.from_iterable(tail)))
         first = bisect_left(self._before, size - budget_chars)
         if first < len(self._before):
             left_out = self._starts[first]
             messages = [*self._settled[left_out:], *chain.from_iterable(tail)]
+            size -= self._before[first]
         else:
             messages = list(chain.from_iterable(_cut(tail, budget_chars)))
             left_out = len(self._settled) + sum(map(len, tail)) - len(messages)
+            size = sum(map(message_chars, messages))
         match messages[:1]:
             case [UserMessage() as first_said] if left_out:
                 messages[0] = UserMessage(text=f"{_note(left_out)}\n\n{first_said.text}")
@@ -104,7 +107,7 @@ class Assembler:
                 pass
             case _:
                 messages.insert(0, UserMessage(text=_note(left_out)))
-        return Assembled(system, tuple(messages), left_out)
+        return Assembled(system, tuple(messages), left_out, size)
 
     def _forget(self) -> None:
         for remembered in (self._read, self._settled, self._starts, self._before):
@@ -129,7 +132,7 @@ class Assembler:
                 self._before.append(self._size)
             messages = _messages(unit)
             self._settled += messages
-            self._size += sum(map(_size, messages))
+            self._size += sum(map(message_chars, messages))
         self._read += said[done:end]
 
 
@@ -194,21 +197,21 @@ def _cut(units: Sequence[list[Message]], budget: int) -> Sequence[list[Message]]
     When even the part from the latest user message is too long: that message, and as many of the
     latest exchanges as fit, at least one.
     """
-    before = [0, *accumulate(sum(map(_size, unit)) for unit in units)]
+    before = [0, *accumulate(sum(map(message_chars, unit)) for unit in units)]
     starts = [index for index, unit in enumerate(units) if isinstance(unit[0], UserMessage)]
     for start in starts:
         if before[-1] - before[start] <= budget:
             return units[start:]
     after = starts[-1] + 1 if starts else 0
     request = units[max(after - 1, 0) : after]
-    room = budget - sum(_size(message) for unit in request for message in unit)
+    room = budget - sum(message_chars(message) for unit in request for message in unit)
     first = max(after, len(units) - 1)
     while first > after and before[-1] - before[first - 1] <= room:
         first -= 1
     return [*request, *units[first:]]
 
 
-def _size(message: Message) -> int:
+def message_chars(message: Message) -> int:
     """Characters a provider is sent for a message, near enough."""
     match message:
         case UserMessage(text=text):

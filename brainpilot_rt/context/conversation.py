@@ -6,18 +6,23 @@ in it); results stand in call order whatever order the calls ended in. Calls of 
 always have a result; those of the last unfinished run stay open, so that a resume can answer them.
 A new incarnation of the agent's name remembers nothing.
 
+When the older part was compacted, its summary stands for it: a message that says what it is. What
+came by events up to `through_seq` is gone from here, and only from here.
+
 Letters are fenced: what others wrote stands between a header and an end line, and a line of theirs
 that looks like either is escaped. Only the user's own words stand unfenced.
 """
 
-import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from brainpilot_rt.context.fences import escaped, fenced
 from brainpilot_rt.domain.events import (
     AgentCreated,
+    ConversationCompacted,
     LetterAccepted,
     LetterDied,
     LetterExpired,
@@ -46,8 +51,8 @@ from brainpilot_rt.domain.messages import (
 INTERRUPTED_TEXT: Final = "Interrupted: this call was stopped before it had a result."
 ABORTED_TEXT: Final = "[This work was stopped before it was finished.]"
 FAILED_TEXT: Final = "[This work ended with an error before it was finished.]"
+SUMMARY_LABEL: Final = "written by a model in place of what was said before, to save space"
 
-_FENCE: Final = re.compile(r"^([ \t]*)(?=\[(?:letter |end of letter\]))", re.MULTILINE)
 _OLD: Final = timedelta(hours=1)
 _DAYS_FROM: Final = timedelta(days=2)
 
@@ -77,6 +82,9 @@ class Conversation:
     last_text_id: MessageId | None = None
     """The message id of the last whole answer text."""
     _said: list[Message] = field(default_factory=list[Message])
+    _marks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Of each message: `seq` and time of the event that brought it; never falling."""
+    _now: tuple[int, int] = (0, 0)
     _calls: dict[CallId, ToolCall] = field(default_factory=dict[CallId, ToolCall])
     """The calls of the last reply, in order, until each has a result."""
     _results: dict[CallId, ToolResultMessage] = field(
@@ -90,6 +98,32 @@ class Conversation:
         """A copy of the conversation as it stands."""
         return [*self._said, *self._results_in_order()]
 
+    def through_seq(self, position: int) -> int | None:
+        """The `seq` by which exactly the first `position` messages had come; None: there is none.
+
+        So an event that says "up to this `seq`" parts the conversation there.
+        """
+        if not 0 < position < len(self._marks):
+            return None
+        last, following = self._marks[position - 1][0], self._marks[position][0]
+        return last if last < following else None
+
+    def since_ms(self, said: int) -> int:
+        """When the window began that shows the latest `said` messages of users and letters.
+
+        Adjacent ones count as one, as they are shown. Unix milliseconds; 0 for an empty window.
+        """
+        start = len(self._said)
+        for at in range(len(self._said) - 1, -1, -1):
+            if not isinstance(self._said[at], UserMessage):
+                continue
+            if at == 0 or not isinstance(self._said[at - 1], UserMessage):
+                said -= 1
+            start = at
+            if said <= 0:
+                break
+        return self._marks[start][1] if start < len(self._marks) else 0
+
     def expect(self, letters: Iterable[Letter]) -> None:
         """Letters accepted before the first event that will be applied."""
         self._mail.update((letter.id, letter) for letter in letters if letter.to == self.agent)
@@ -102,14 +136,17 @@ class Conversation:
                     self._mail[letter.id] = letter
             case LetterExpired(letter_id=letter_id) | LetterDied(letter_id=letter_id):
                 self._mail.pop(letter_id, None)
+            case ConversationCompacted(agent=agent) as event if agent == self.agent:
+                self._compact(event, recorded.at_ms)
             case event:
                 if getattr(event, "agent", None) == self.agent:
                     self._apply_own(recorded)
 
     def _apply_own(self, recorded: Recorded) -> None:
+        self._now = (recorded.seq, recorded.at_ms)
         match recorded.event:
             case AgentCreated():
-                self._said, self._calls, self._results = [], {}, {}
+                self._said, self._marks, self._calls, self._results = [], [], {}, {}
                 self.last_text_id = None
             case RunStarted() as event:
                 if event.resumes is None:
@@ -118,10 +155,10 @@ class Conversation:
             case LettersJoined() as event:
                 self._take_up(event.letter_ids, recorded.at_ms, resumed=False)
             case TaskReminded() | ProgramPrompted() as event:
-                self._said.append(UserMessage(text=event.text))
+                self._say(UserMessage(text=event.text))
             case ModelReplied() as event:
                 self._close_calls()
-                self._said.append(event.message)
+                self._say(event.message)
                 self._calls = {call.call_id: call for call in event.message.tool_calls}
             case TextFinished(kind="text", aborted=False) as event:
                 self.last_text_id = event.message_id
@@ -132,6 +169,18 @@ class Conversation:
                 self._end(event)
             case _:
                 pass
+
+    def _say(self, *messages: Message) -> None:
+        self._said += messages
+        self._marks += [self._now] * len(messages)
+
+    def _compact(self, event: ConversationCompacted, at_ms: int) -> None:
+        gone = bisect_right(self._marks, event.through_seq, key=lambda mark: mark[0])
+        # A millisecond later: what the last of them said is no longer in the window.
+        until = self._marks[gone - 1][1] + 1 if gone else at_ms
+        text = fenced("summary", "OF EARLIER CONVERSATION", SUMMARY_LABEL, event.summary)
+        self._said[:gone] = [UserMessage(text=text)]
+        self._marks[:gone] = [(event.through_seq, until)]
 
     def _take_up(self, letter_ids: Iterable[LetterId], at_ms: int, *, resumed: bool) -> None:
         """Read the letters not read before.
@@ -147,7 +196,7 @@ class Conversation:
             held = {letter.id for letter in letters}
             blocks += [f"[letter {one} can not be shown]" for one in fresh if one not in held]
         if blocks:
-            self._said.append(UserMessage(text="\n\n".join(blocks)))
+            self._say(UserMessage(text="\n\n".join(blocks)))
 
     def _answer(self, event: ToolFinished) -> None:
         if event.call_id not in self._calls or event.call_id in self._results:
@@ -164,7 +213,7 @@ class Conversation:
     def _close_calls(self) -> None:
         for call_id, call in self._calls.items():
             self._results.setdefault(call_id, interrupted(call))
-        self._said += self._results_in_order()
+        self._say(*self._results_in_order())
         self._calls = {}
         self._results = {}
 
@@ -179,7 +228,7 @@ class Conversation:
         if isinstance(last, AssistantMessage) and not last.tool_calls:
             return
         text = ABORTED_TEXT if event.outcome == "aborted" else FAILED_TEXT
-        self._said.append(AssistantMessage(parts=(TextPart(text=text),)))
+        self._say(AssistantMessage(parts=(TextPart(text=text),)))
 
 
 def interrupted(call: ToolCall) -> ToolResultMessage:
@@ -199,8 +248,7 @@ def _block(letter: Letter, now_ms: int) -> str:
         facts.append(f"written {age} ago")
     if letter.authority.tainted or letter.authority.origin == "external":
         facts.append("untrusted")
-    content = _FENCE.sub(r"\1\\", letter.content)
-    return f"[{' · '.join(facts)}]\n{content}\n[end of letter]"
+    return f"[{' · '.join(facts)}]\n{escaped(letter.content)}\n[end of letter]"
 
 
 def _age(created_at: str, now_ms: int) -> str:
