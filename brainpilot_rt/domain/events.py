@@ -534,6 +534,8 @@ class PlanChanged(Value):
     op: Literal["proposed", "revised", "step_closed"]
     plan: Plan
     reason: str = ""
+    call_id: CallId | None = None
+    """The call that did it; None: a step was ended by a text."""
 
 
 class PassagesRetrieved(Value):
@@ -676,27 +678,37 @@ class MemoryRemoved(Value):
     section: SectionName
     item_ids: tuple[str, ...]
     agent: AgentName
+    """Who asked for it."""
     run_id: RunId | None = None
 
 
 class MemoryEvicted(Value):
-    """Items had to make room, or their run is over (`ephemeral`)."""
+    """Items had to make room for what is added in the same commit.
+
+    Derived sections are kept within their bounds by their fold, and ephemeral ones emptied by
+    `run_started`: neither is said.
+    """
 
     type: Literal["memory_evicted"] = "memory_evicted"
     section: SectionName
     agent: AgentName
+    """Whose section it is; empty: the team's."""
     item_ids: tuple[str, ...]
     tokens: int
-    reason: Literal["fifo", "lifo", "lru", "ephemeral"]
+    reason: Literal["fifo"] = "fifo"
+    run_id: RunId | None = None
+    """Of what is added."""
 
 
 class MemorySummarised(Value):
-    """One shorter item stands for several."""
+    """One shorter item stands for several that were evicted; it is the oldest of its section."""
 
     type: Literal["memory_summarised"] = "memory_summarised"
     section: SectionName
     agent: AgentName
+    """Whose section it is; empty: the team's."""
     item_ids: tuple[str, ...]
+    """Those it stands for."""
     item: MemoryItem
     tokens_before: int
 
@@ -779,10 +791,7 @@ Told: TypeAlias = (
     | LetterRefused
     | ModelAttemptFailed
     | ModelStalled
-    | IntentClassified
     | ContextAssembled
-    | ProgramPrompted
-    | PlanChanged
     | PassagesRetrieved
     | CitationChecked
     | EvidenceInsufficient
@@ -792,10 +801,6 @@ Told: TypeAlias = (
     | CompactionFailed
     | SpanCompleted
     | TurnSummarised
-    | MemoryAdded
-    | MemoryRemoved
-    | MemoryEvicted
-    | MemorySummarised
     | MemoryRefused
     | TraceNodeSaved
     | DaemonStarted

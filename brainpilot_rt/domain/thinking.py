@@ -1,6 +1,6 @@
 """How a run thinks, as values: what is wanted, which program answers it, its plan, its context."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -9,6 +9,13 @@ from brainpilot_rt.domain.values import Value
 Intent: TypeAlias = Literal["respond", "tool_use", "research", "plan", "clarify"]
 ProgramName: TypeAlias = Literal["respond", "react", "research", "plan_execute", "clarify"]
 StepStatus: TypeAlias = Literal["open", "done", "failed", "dropped"]
+
+PLANNING_TOOLS: Final = ("propose_plan", "revise_plan", "close_step")
+"""Tools that change a plan and nothing else."""
+CLASSIFY_HEAD: Final = "Your only job is to say what a message wants."
+"""How the system prompt of a classification begins; the offline model knows it by this."""
+COMPACT_HEAD: Final = "Your only job is to summarise the older part of a conversation."
+"""How the system prompt of a compaction begins."""
 
 
 class PlanStep(Value):

@@ -65,6 +65,10 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return run_folds.replied(state, event)
         case ev.ToolPlanned() | ev.ToolStarted() | ev.ToolFinished():
             return run_folds.call(state, event, at_ms)
+        case ev.IntentClassified() | ev.ProgramPrompted():
+            return run_folds.thought(state, event)
+        case ev.PlanChanged():
+            return run_folds.planned(state, event)
         case ev.StopRequested() | ev.DeliveryResumed():
             return _pause(state, event)
         case ev.QuestionAsked() | ev.QuestionAnswered() | ev.QuestionCancelled():

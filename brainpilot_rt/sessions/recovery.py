@@ -16,6 +16,7 @@ from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.runs import close_open, held
 from brainpilot_rt.sessions.stamps import terminal
 from brainpilot_rt.sessions.state import RunState, SessionState
+from brainpilot_rt.sessions.tallies import last_words
 
 UNKNOWN = (
     "The daemon stopped while this call was running. It may or may not have taken effect; "
@@ -124,6 +125,7 @@ def _buried(state: SessionState, run: RunState, moment: Moment) -> list[ev.Event
             error_code="poison",
         )
     )
+    events += last_words(state, run, events, moment.now_ms)
     events.append(
         ev.NoticePosted(
             notice_id=f"failed:{run.run_id}",

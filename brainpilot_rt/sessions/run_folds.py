@@ -1,9 +1,12 @@
 """The folds of `evolve` that concern runs and the letters they take."""
 
+from collections.abc import Mapping
+
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, LetterId
 from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import TRANSITIONS
+from brainpilot_rt.domain.thinking import PLANNING_TOOLS
 from brainpilot_rt.domain.usage import NO_USAGE, add_cost
 from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
@@ -11,10 +14,13 @@ from brainpilot_rt.sessions.state import (
     ROOTS_MAX,
     OpenCall,
     OpenLetter,
+    OpenPlan,
     RootUse,
+    RunRecord,
     RunState,
     SessionState,
 )
+from brainpilot_rt.sessions.tallies import tally
 from brainpilot_rt.sessions.views import LetterView
 
 
@@ -77,6 +83,7 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         path=deepest.path if deepest else (),
         tainted=any(letter.authority.tainted for letter in taken),
         calls=before.calls if before else {},
+        record=before.record if before else RunRecord(began_ms=at_ms),
     )
     questions = {
         key: changed(one, run_id=event.run_id) if one.run_id == event.resumes else one
@@ -150,6 +157,8 @@ def run_ended(
     after = close(changed(state, runs=runs), event.letter_ids, "consumed", None)
     if event.retry_at_ms is not None:
         after = _release(after, run.letter_ids)
+    else:
+        after = changed(after, plans=_kept_plans(after, event, run))
     agent = after.agents[event.agent]
     failed = event.outcome == "failed"
     after = _phase(
@@ -177,6 +186,17 @@ def run_ended(
             failed=failed,
         ),
     )
+
+
+def _kept_plans(
+    state: SessionState, event: ev.RunFinished, run: RunState
+) -> Mapping[AgentName, OpenPlan]:
+    """A plan lives on only while its agent waits for somebody."""
+    known = state.plans.get(run.agent)
+    waits = any(task.creator == run.agent for task in state.tasks.values())
+    if known is None or known.root_id != run.root_id or (event.outcome == "completed" and waits):
+        return state.plans
+    return without(state.plans, run.agent)
 
 
 def _release(state: SessionState, ids: tuple[LetterId, ...]) -> SessionState:
@@ -212,8 +232,16 @@ def replied(state: SessionState, event: ev.ModelReplied | ev.ModelAsked) -> Sess
     return changed(
         state,
         runs=state.runs
-        if run is None or isinstance(event, ev.ModelAsked)
-        else having(state.runs, run.run_id, changed(run, turns=event.turn + 1)),
+        if run is None
+        else having(
+            state.runs,
+            run.run_id,
+            changed(
+                run,
+                turns=run.turns if isinstance(event, ev.ModelAsked) else event.turn + 1,
+                record=tally(run.record, event),
+            ),
+        ),
         roots=roots,
         usage=state.usage.plus(event.usage),
         usage_by_agent=having(state.usage_by_agent, event.agent, by_agent),
@@ -238,9 +266,46 @@ def call(
         calls = having(run.calls, event.call_id, OpenCall(event.call_id, event.name, event.effect))
     elif isinstance(event, ev.ToolFinished):
         calls = without(run.calls, event.call_id)
+        run = changed(run, record=tally(run.record, event))
+        state = changed(state, plans=_begun(state, event.agent, event.name))
     elif event.call_id in run.calls:
         started = changed(run.calls[event.call_id], started=True, since_ms=at_ms)
         calls = having(run.calls, event.call_id, started)
     else:
         return state
     return changed(state, runs=having(state.runs, run.run_id, changed(run, calls=calls)))
+
+
+def thought(state: SessionState, event: ev.IntentClassified | ev.ProgramPrompted) -> SessionState:
+    """The program of a run was chosen, or it told the model what to do next."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    thinking = changed(run, record=tally(run.record, event))
+    plans = state.plans
+    if isinstance(event, ev.ProgramPrompted) and event.reason == "step":
+        plans = _begun(state, event.agent, event.reason)
+    return changed(state, runs=having(state.runs, run.run_id, thinking), plans=plans)
+
+
+def planned(state: SessionState, event: ev.PlanChanged) -> SessionState:
+    """A plan is as it is now."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    known = state.plans.get(event.agent)
+    replans = known.replans if known and known.root_id == run.root_id else 0
+    plan = OpenPlan(
+        plan=event.plan,
+        root_id=run.root_id,
+        replans=replans + (event.op == "revised"),
+        call_id=event.call_id,
+    )
+    return changed(state, plans=having(state.plans, event.agent, plan))
+
+
+def _begun(state: SessionState, agent: AgentName, what: str) -> Mapping[AgentName, OpenPlan]:
+    known = state.plans.get(agent)
+    if known is None or known.begun or what in PLANNING_TOOLS:
+        return state.plans
+    return having(state.plans, agent, changed(known, begun=True))

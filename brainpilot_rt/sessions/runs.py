@@ -16,6 +16,7 @@ from brainpilot_rt.sessions.fence import admit
 from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.stamps import create, echo_of, terminal
 from brainpilot_rt.sessions.state import OpenLetter, OpenTask, RunState, SessionState
+from brainpilot_rt.sessions.tallies import last_words
 
 
 def fenced(state: SessionState, run_id: str) -> RunState:
@@ -132,6 +133,7 @@ def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[
             retry_at_ms=command.retry_at_ms,
         )
     )
+    events += last_words(state, run, events, moment.now_ms)
     if not retry:
         events += _left_behind(state, run, command, moment)
     if command.outcome == "failed" and not retry:

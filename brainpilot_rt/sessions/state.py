@@ -24,7 +24,9 @@ from brainpilot_rt.domain.ids import (
     TaskId,
 )
 from brainpilot_rt.domain.letters import Letter, LetterKind
+from brainpilot_rt.domain.memory import Block, Place
 from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.domain.thinking import CallSummary, Intent, Plan, ProgramName
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.domain.usage import NO_USAGE, Usage
 from brainpilot_rt.sessions.views import LetterView
@@ -83,6 +85,35 @@ class OpenCall:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run has come to so far, the runs it resumed included."""
+
+    began_ms: int = 0
+    intent: Intent | None = None
+    program: ProgramName | None = None
+    prompts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How often its program has prompted it, by reason."""
+    model_calls: int = 0
+    usage: Usage = NO_USAGE
+    cost_usd: Decimal | None = Decimal(0)
+    calls: tuple[CallSummary, ...] = ()
+    """The latest tool calls, at most `CALLS_MAX`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """The plan an agent follows for one chain of letters."""
+
+    plan: Plan
+    root_id: LetterId
+    replans: int = 0
+    begun: bool = False
+    """The open step was prompted, or something was done for it."""
+    call_id: CallId | None = None
+    """The latest call that changed it: run again after a crash, it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunState:
     """One agent at work."""
 
@@ -103,6 +134,7 @@ class RunState:
     )
     """Open texts: message id -> (seq of its start, kind), in the order of their starts."""
     calls: Mapping[CallId, OpenCall] = field(default_factory=dict[CallId, OpenCall])
+    record: RunRecord = field(default_factory=RunRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +163,18 @@ class OpenQuestion:
     question: str
     options: tuple[str, ...]
     allow_free_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the authority knows of an item of memory: its size and its bounds, not its words."""
+
+    tokens: int
+    digest: str
+    """Of the words: the same are kept once."""
+    agent: AgentName
+    pinned: bool = False
+    block: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +234,15 @@ class SessionState:
         default_factory=dict[RequestId, OpenQuestion]
     )
     host_turn: HostTurn | None = None
+    plans: Mapping[AgentName, OpenPlan] = field(default_factory=dict[AgentName, OpenPlan])
     roots: Mapping[LetterId, RootUse] = field(default_factory=dict[LetterId, RootUse])
     sent: Mapping[tuple[AgentName, AgentName], int] = field(
         default_factory=dict[tuple[AgentName, AgentName], int]
     )
+    memory: Mapping[Place, Mapping[str, Remembered]] = field(
+        default_factory=dict[Place, Mapping[str, Remembered]]
+    )
+    """Items by id, oldest first, of each section that is not derived."""
     usage: Usage = NO_USAGE
     usage_by_agent: Mapping[AgentName, Usage] = field(default_factory=dict[AgentName, Usage])
     cost_usd: Decimal | None = Decimal(0)
@@ -219,5 +268,6 @@ class SessionState:
         )
 
 
+CALLS_MAX = 200
 CLOSED_MAX = 1024
 ROOTS_MAX = 256
