@@ -1,0 +1,264 @@
+"""Skills where they lie: libraries of folders with `SKILL.md`, read in three levels.
+
+Level 1, name and description, is what `catalogue` gives for all of them. Level 2 is the file
+itself, level 3 the other files of the folder; both are read when asked for. Everything is opened
+as work trees are: no path that a model writes, and no link, leads out of a library.
+
+A library is `<skill>/SKILL.md` or `<category>/<skill>/SKILL.md`; below a skill nothing is looked
+for. Files are read again when they have changed, so a skill that was added is found at once. What
+looks like a skill and can not be read is listed as broken, with the reason, never left out. Where
+two have the same name the library named first wins, and the other says by which it is hidden.
+
+Reading blocks; on the event loop, put it on a thread.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from brainpilot_rt.context.skill_format import DESCRIPTION_MAX, NAME_MAX, SkillText, read_skill
+from brainpilot_rt.domain.errors import CommandRejected, NotFound
+from brainpilot_rt.domain.skills import Skill, SkillScope
+from brainpilot_rt.workspace.files import Entry, Workspace
+from brainpilot_rt.workspace.paths import LogicalPath
+from brainpilot_rt.workspace.walk import SKIPPED, walk
+
+SKILL_BYTES_MAX: Final = 256 * 1024
+"""Of one file of a skill."""
+SKILLS_MAX: Final = 1_000
+"""Of one library; that there are more is said."""
+
+_ROOT: Final = LogicalPath("workspace")
+_NAMES: Final = ("SKILL.md", "skill.md")
+_DEPTH_MAX: Final = 4
+_FILES_MAX: Final = 500
+_OPENING_CHARS: Final = 2_000
+_KEPT_MAX: Final = 4 * SKILLS_MAX
+# Runs of Han, kana and Hangul have no spaces: there a word is each pair of neighbours.
+_WORD: Final = re.compile(
+    r"(?=([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{2}))"
+    r"|([^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+)"
+)
+_NAME_WEIGHT: Final = 5
+_DESCRIPTION_WEIGHT: Final = 2
+_OPENING_MOST: Final = 3
+
+_Stamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A folder of skills. `label` names it for people and models, and is unique."""
+
+    label: str
+    workspace: Workspace
+    scope: SkillScope
+    base: LogicalPath = _ROOT
+
+
+class SkillReader:
+    """Reads libraries and remembers what has not changed since. May be used on several threads."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[_Stamp, Skill]] = {}
+
+    def catalogue(self, libraries: Sequence[Library]) -> tuple[Skill, ...]:
+        """Every skill there is, nearest library first; broken and hidden ones too."""
+        nearest: dict[str, str] = {}
+        found: list[Skill] = []
+        for library in libraries:
+            for skill in self._skills_of(library):
+                if skill.broken:
+                    found.append(skill)
+                elif skill.name in nearest:
+                    found.append(replace(skill, hidden_by=nearest[skill.name]))
+                else:
+                    nearest[skill.name] = skill.path
+                    found.append(skill)
+        return tuple(found)
+
+    def _skills_of(self, library: Library) -> Iterator[Skill]:
+        for number, (folder, name, trouble) in enumerate(_folders(library)):
+            if number == SKILLS_MAX:
+                why = f"more than {SKILLS_MAX:,} skills: those from here on are not looked at"
+                yield _broken(library, folder, why)
+                return
+            if trouble:
+                yield _broken(library, folder, trouble)
+            else:
+                yield self.skill(library, folder, name)
+
+    def skill(self, library: Library, folder: LogicalPath, name: str = _NAMES[0]) -> Skill:
+        """The skill whose folder this is, read anew if its file has changed."""
+        workspace, path = library.workspace, str(folder.child(name))
+        key = (str(workspace.root), path)
+        try:
+            stamp = _stamp(workspace, path)
+            kept = self._kept.get(key)
+            if kept is not None and kept[0] == stamp and kept[1].library == library.label:
+                return kept[1]
+            data = workspace.read_bytes(path, SKILL_BYTES_MAX)
+        except CommandRejected as error:
+            return _broken(library, folder, _why(error, path))
+        skill = _skill(library, folder, data, stamp[0])
+        if len(self._kept) >= _KEPT_MAX:
+            self._kept.clear()
+        self._kept[key] = (stamp, skill)
+        return skill
+
+
+def catalogue(libraries: Sequence[Library]) -> tuple[Skill, ...]:
+    """Read libraries once, as `SkillReader.catalogue` does."""
+    return SkillReader().catalogue(libraries)
+
+
+def fitting(skills: Sequence[Skill], query: str, k: int) -> list[Skill]:
+    """The `k` skills whose words the query has, best first; none that has none of them. Pure.
+
+    Each word counts where it occurs: name, description, beginning of the text.
+    """
+    words = set(words_of(query))
+    scored = [(_score(skill, words), skill) for skill in skills]
+    ranked = sorted((one for one in scored if one[0]), key=lambda one: (-one[0], one[1].name))
+    return [skill for _, skill in ranked[:k]]
+
+
+def skill_text(libraries: Sequence[Library], skill: Skill) -> str:
+    """Level 2: the whole `SKILL.md`. Raises `CommandRejected` when it can not be read."""
+    library, folder = _place(libraries, skill)
+    for name in _NAMES:
+        try:
+            return library.workspace.read_text(str(folder.child(name)), SKILL_BYTES_MAX)
+        except NotFound:
+            continue
+    raise NotFound(f"{skill.path} has no SKILL.md any more")
+
+
+def skill_files(libraries: Sequence[Library], skill: Skill) -> list[str]:
+    """Level 3, which there are: paths below the skill's folder, at most 500, sorted."""
+    library, folder = _place(libraries, skill)
+    depth = len(folder.parts)
+    return sorted(
+        "/".join(one.path.parts[depth:])
+        for one in walk(library.workspace, folder, entries_max=_FILES_MAX)
+        if not one.is_folder and one.path.parts[depth:] not in {(name,) for name in _NAMES}
+    )
+
+
+def skill_file(libraries: Sequence[Library], skill: Skill, relative_path: str) -> str:
+    """Level 3, one of them. Raises `CommandRejected`, also for a path that leads out."""
+    library, folder = _place(libraries, skill)
+    return library.workspace.read_text(f"{folder}/{relative_path}", SKILL_BYTES_MAX)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case."""
+    return [match[1] or match[2] for match in _WORD.finditer(text.casefold())]
+
+
+def _place(libraries: Sequence[Library], skill: Skill) -> tuple[Library, LogicalPath]:
+    library = next((one for one in libraries if one.label == skill.library), None)
+    if library is None:
+        raise NotFound(f"there is no library {skill.library} here")
+    inside = tuple(part for part in skill.folder.split("/") if part)
+    return library, LogicalPath(library.base.root, library.base.parts + inside)
+
+
+def _folders(library: Library) -> Iterator[tuple[LogicalPath, str, str]]:
+    """(folder, name of its SKILL.md, trouble) of what is or looks like a skill, in order."""
+    pending = [library.base]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = library.workspace.list_folder(str(folder))
+        except CommandRejected as error:
+            yield folder, "", _why(error, str(folder))
+            continue
+        name = next((one for one in _NAMES if any(one == entry.name for entry in entries)), None)
+        if folder == library.base:
+            if name is not None:
+                yield folder, "", f"{name} lies in no folder: put it into one of the skill's name"
+        elif name is not None:
+            yield folder, name, ""
+            continue
+        depth = len(folder.parts) - len(library.base.parts)
+        below = [entry for entry in entries if _may_hold(entry)] if depth < _DEPTH_MAX else []
+        for entry in below:
+            if entry.type == "symlink":
+                child = folder.child(entry.name)
+                yield child, "", "it is a symbolic link, which is not followed: copy the folder"
+        pending += [folder.child(one.name) for one in reversed(below) if one.type == "folder"]
+
+
+def _why(error: CommandRejected, path: str) -> str:
+    return f"it can not be read: {error.message.removeprefix(path).lstrip(': ')}"
+
+
+def _may_hold(entry: Entry) -> bool:
+    return entry.type != "file" and not entry.name.startswith(".") and entry.name not in SKIPPED
+
+
+def _stamp(workspace: Workspace, path: str) -> _Stamp:
+    raw = workspace.open_raw(path)
+    try:
+        found = os.fstat(raw.fd)
+    finally:
+        os.close(raw.fd)
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _skill(library: Library, folder: LogicalPath, data: bytes, stamp: int) -> Skill:
+    read, problems = _decoded(data, folder.name)
+    return Skill(
+        name=" ".join(read.name.split())[: 2 * NAME_MAX] or folder.name,
+        description=" ".join(read.description.split())[:DESCRIPTION_MAX],
+        scope=library.scope,
+        library=library.label,
+        folder=_inside(library, folder),
+        license=read.license,
+        compatibility=read.compatibility,
+        allowed_tools=read.allowed_tools,
+        metadata=read.metadata,
+        problems=problems,
+        broken=not read.description,
+        opening=read.body[:_OPENING_CHARS],
+        stamp=stamp,
+    )
+
+
+def _decoded(data: bytes, folder: str) -> tuple[SkillText, tuple[str, ...]]:
+    try:
+        read = read_skill(data.decode(), folder)
+    except UnicodeDecodeError:
+        read = read_skill(data.decode("utf-8", "replace"), folder)
+        return read, ("it is not UTF-8: save it as UTF-8", *read.problems)
+    return read, read.problems
+
+
+def _broken(library: Library, folder: LogicalPath, trouble: str) -> Skill:
+    return Skill(
+        name=folder.name if folder != library.base else library.label,
+        description="",
+        scope=library.scope,
+        library=library.label,
+        folder=_inside(library, folder),
+        problems=(trouble,),
+        broken=True,
+    )
+
+
+def _inside(library: Library, folder: LogicalPath) -> str:
+    return "/".join(folder.parts[len(library.base.parts) :])
+
+
+def _score(skill: Skill, words: set[str]) -> int:
+    name = words_of(f"{skill.name} {skill.folder}")
+    description, opening = words_of(skill.description), words_of(skill.opening)
+    return sum(
+        _NAME_WEIGHT * (word in name)
+        + _DESCRIPTION_WEIGHT * description.count(word)
+        + min(_OPENING_MOST, opening.count(word))
+        for word in words
+    )
