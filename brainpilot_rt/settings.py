@@ -100,6 +100,18 @@ class SessionLimits(Group):
     """Living agents of a session."""
     questions_max: int = Field(default=8, ge=1)
     """Open questions of a session."""
+    memory_items_max: int = Field(default=50_000, ge=1)
+    """Items remembered in one session."""
+    memory_item_chars_max: int = Field(default=8_000, ge=1)
+    """Characters of one item."""
+    facts_human_max: int = Field(default=50, ge=0)
+    """Facts about the user."""
+    facts_system_max: int = Field(default=50, ge=0)
+    """Standing rules."""
+    facts_project_max: int = Field(default=50, ge=0)
+    """Facts about the work at hand."""
+    facts_general_max: int = Field(default=100, ge=0)
+    """Other facts."""
 
 
 class MailSettings(Group):
@@ -167,18 +179,6 @@ class ThinkingSettings(Group):
     """A section of memory with more items shows only those that fit the message best."""
     compact_at: float = Field(default=0.8, gt=0, le=1)
     """Part of `context_chars_max` at which the older conversation is summarised."""
-    memory_items_max: int = Field(default=50_000, ge=1)
-    """Items remembered in one session."""
-    memory_item_chars_max: int = Field(default=8_000, ge=1)
-    """Characters of one item."""
-    facts_human_max: int = Field(default=50, ge=0)
-    """Facts about the user."""
-    facts_system_max: int = Field(default=50, ge=0)
-    """Standing rules."""
-    facts_project_max: int = Field(default=50, ge=0)
-    """Facts about the work at hand."""
-    facts_general_max: int = Field(default=100, ge=0)
-    """Other facts."""
 
 
 class ModelSettings(Group):

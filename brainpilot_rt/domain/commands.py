@@ -21,6 +21,7 @@ from brainpilot_rt.domain.ids import (
     TaskId,
 )
 from brainpilot_rt.domain.letters import AgentCard, ForeignLetter, LetterKind
+from brainpilot_rt.domain.memory import MemoryItem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +202,25 @@ class FinishRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remember:
+    """Put items into memory. One of a known id takes its place; the same words are kept once."""
+
+    items: tuple[MemoryItem, ...]
+    by: AgentName
+    """`user` or the agent of the run."""
+    run_id: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetItems:
+    """Take items out of memory: the user any, an agent its own that are not pinned."""
+
+    item_ids: tuple[str, ...]
+    by: AgentName
+    run_id: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evict:
     """Commit that the session leaves memory. Everything has been stopped before."""
 
@@ -230,6 +250,8 @@ Command: TypeAlias = (
     | JoinLetters
     | RemindTasks
     | FinishRun
+    | Remember
+    | ForgetItems
     | Evict
     | Wake
 )

@@ -57,6 +57,12 @@ class Conflict(CommandRejected):
     code = "conflict"
 
 
+class SectionFull(Conflict):
+    """A section of memory has no room, and nothing in it may be evicted."""
+
+    code = "memory_section_full"
+
+
 class TooLarge(CommandRejected):
     """Over a limit of bytes, counts or depth; the message names the limit."""
 

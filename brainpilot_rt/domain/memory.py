@@ -1,9 +1,9 @@
 """Memory as values: items, findings, and the policy of each section.
 
 What a team remembers belongs to its session and survives every agent. Sections are those of KAOS
-(turn-loop.md 1.3) and `facts` (what the user wants known, agent-runs.md 1.3). `messages` and
-`actions` are projections of the log and never stored twice; `documents` are passages that retrieval
-found. Everything else enters by `memory_added`.
+(turn-loop.md 1.3) and `facts` (what the user wants known, agent-runs.md 1.3). `messages`,
+`actions`, `last_intent` and `plan_history` are projections of the log and never stored twice;
+`documents` are passages that retrieval found. Everything else enters by `memory_added`.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 from pydantic import Field
 
 from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.values import Value
 
@@ -34,6 +35,9 @@ SectionName: TypeAlias = Literal[
     "planning_context",
     "facts",
 ]
+Place: TypeAlias = tuple[SectionName, AgentName]
+"""Where an item is: its section, and whose section that is (`TEAM`: everybody's)."""
+TEAM: Final = AgentName("")
 Block: TypeAlias = Literal["human", "system", "project", "general"]
 """Of a fact: whom or what it is about."""
 Eviction: TypeAlias = Literal["none", "fifo", "lifo", "lru"]
@@ -81,9 +85,14 @@ def tokens_of(text: str) -> int:
     return max(1, len(text) // 4)
 
 
-def item_id(section: SectionName, at_ms: int, content: str) -> str:
-    """The id of an item: 16 hexadecimal digits of the SHA-256 of section, time and content."""
-    return hashlib.sha256(f"{section}:{at_ms}:{content}".encode()).hexdigest()[:16]
+def item_id(section: SectionName, at_ms: int, content: str, owner: AgentName = TEAM) -> str:
+    """The id of an item: 16 hexadecimal digits of the SHA-256 of section, time and content.
+
+    `owner`: of a section that each agent has its own of; two agents may write the same.
+    """
+    where = f"{section}/{owner}" if owner else section
+    said = f"{where}:{at_ms}:{content}".encode("utf-8", "replace")
+    return hashlib.sha256(said).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +122,16 @@ POLICIES: Final[Mapping[SectionName, SectionPolicy]] = MappingProxyType(
         "actions": SectionPolicy(tokens_max=16_000, eviction="lru", of_agent=True, derived=True),
         "documents": SectionPolicy(tokens_max=None, eviction="none", derived=True),
         "findings": SectionPolicy(tokens_max=16_000, eviction="none"),
-        "plan_history": SectionPolicy(tokens_max=8_000, eviction="lru", of_agent=True),
+        "plan_history": SectionPolicy(
+            tokens_max=8_000, eviction="lru", of_agent=True, derived=True
+        ),
         "reflection": SectionPolicy(
             tokens_max=8_000, eviction="fifo", of_agent=True, summarise="on_overflow"
         ),
         "lessons": SectionPolicy(tokens_max=16_000, eviction="fifo", summarise="on_overflow"),
-        "last_intent": SectionPolicy(tokens_max=2_000, eviction="lifo", items_max=1, of_agent=True),
+        "last_intent": SectionPolicy(
+            tokens_max=2_000, eviction="lifo", items_max=1, of_agent=True, derived=True
+        ),
         "working": SectionPolicy(tokens_max=16_000, eviction="fifo", of_agent=True, ephemeral=True),
         "planning_context": SectionPolicy(
             tokens_max=16_000, eviction="fifo", of_agent=True, ephemeral=True
@@ -128,3 +141,19 @@ POLICIES: Final[Mapping[SectionName, SectionPolicy]] = MappingProxyType(
 )
 """Budgets and policies as turn-loop.md 1.3 gives them. Facts are bounded by block (settings).
 KAOS' `audit` and `graph` are the log and the Graph-of-Trace themselves."""
+
+
+def place_of(section: SectionName, agent: AgentName) -> Place:
+    """Where an item of this agent in this section is."""
+    return section, agent if POLICIES[section].of_agent else TEAM
+
+
+def section_of(name: str) -> SectionName:
+    """The section of that name; `NotFound` naming all there are."""
+    for section in POLICIES:
+        if section == name:
+            return section
+    raise NotFound(
+        f"there is no section of memory {name[:80]!r}; there are {', '.join(POLICIES)}",
+        code="unknown_section",
+    )

@@ -11,7 +11,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import EXTERNAL, PRINCIPAL, USER
 from brainpilot_rt.domain.phases import AgentPhase
-from brainpilot_rt.sessions import external, letters, runs
+from brainpilot_rt.sessions import external, letters, memories, runs
 from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.state import SessionState
 
@@ -55,6 +55,10 @@ def decide(state: SessionState, command: cmd.Command, moment: Moment) -> list[ev
             return runs.remind(state, command)
         case cmd.FinishRun():
             return runs.finish(state, command, moment)
+        case cmd.Remember():
+            return memories.remember(state, command, moment)
+        case cmd.ForgetItems():
+            return memories.forget(state, command)
         case cmd.Evict():
             return [ev.SessionEvicted(agents_stopped=command.agents_stopped)]
         case cmd.Wake():

@@ -7,7 +7,7 @@ no longer open changes only what it can. Replaying the log gives exactly the sta
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import LetterId
 from brainpilot_rt.domain.phases import AgentPhase
-from brainpilot_rt.sessions import run_folds
+from brainpilot_rt.sessions import memory_folds, run_folds
 from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
     ROOTS_MAX,
@@ -54,7 +54,7 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
         case ev.HostTurnStarted() | ev.HostTurnFinished():
             return _host_turn(state, event, at_ms)
         case ev.RunStarted():
-            return run_folds.run_started(state, event, at_ms)
+            return memory_folds.begun(run_folds.run_started(state, event, at_ms), event)
         case ev.LettersJoined():
             return run_folds.joined(state, event)
         case ev.RunFinished() | ev.RunInterrupted():
@@ -73,6 +73,8 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return _pause(state, event)
         case ev.QuestionAsked() | ev.QuestionAnswered() | ev.QuestionCancelled():
             return _question(state, event)
+        case ev.MemoryAdded() | ev.MemoryRemoved() | ev.MemoryEvicted() | ev.MemorySummarised():
+            return changed(state, memory=memory_folds.folded(state.memory, event))
         case ev.NoticePosted():
             return _notice(state, event)
         case _:
