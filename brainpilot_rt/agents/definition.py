@@ -8,9 +8,9 @@ of one.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from brainpilot_rt.domain.events import Thinking
 from brainpilot_rt.domain.ids import NAME, AgentName, SessionId
@@ -26,8 +26,20 @@ FINAL_TURN_TEXT: Final = (
 _MODEL_KEYS: Final = frozenset({"provider", "model", "model_id", "modelId"})
 
 
+@runtime_checkable
+class OwnTool(Protocol):
+    """A tool an agent brings along. Here it is known by its name alone; `tools` knows the rest."""
+
+    @property
+    def name(self) -> str:
+        """What the model calls it by."""
+        ...
+
+
 class AgentDefinition(Value):
     """A complete, checked description of an agent."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     id: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
     name: str
@@ -39,6 +51,10 @@ class AgentDefinition(Value):
     system: str
     tools: tuple[str, ...] = ()
     """Names; what is really offered is decided per turn by the host."""
+    brings: tuple[OwnTool, ...] = ()
+    """Those of the named tools that exist for this agent only."""
+    description: str = ""
+    """What the team is told of it, in a sentence."""
     max_turns: Annotated[int | None, Field(ge=1)] = None
     """Model calls per run; the last one is forced to answer. None: no limit, no marker."""
     max_turns_message: str = FINAL_TURN_TEXT
@@ -62,9 +78,10 @@ def define_agent(  # noqa: PLR0913 - one keyword per field of a definition
     *,
     id: str,  # noqa: A002 - the public name of the field
     system: str,
-    tools: Iterable[str] = (),
+    tools: Iterable[str | OwnTool] = (),
     name: str | None = None,
     role: str | None = None,
+    description: str = "",
     model: str | ModelRef | Mapping[str, str] | None = None,
     max_turns: int | None = None,
     max_turns_message: str | None = None,
@@ -72,12 +89,17 @@ def define_agent(  # noqa: PLR0913 - one keyword per field of a definition
     temperature: float | None = None,
     thinking_enabled: bool = False,
 ) -> AgentDefinition:
-    """Describe an agent; ValueError says what is wrong.
+    """Describe an agent; ValueError or TypeError says what is wrong.
 
-    `model` is `"provider:model"` (split at the first colon), a `ModelRef`, or a mapping with
-    `provider` and `model`. `name` and `role` are the id unless given.
+    `tools` are names of tools there are, and tools of its own (`@tool`). `model` is
+    `"provider:model"` (split at the first colon), a `ModelRef`, or a mapping with `provider` and
+    `model`. `name` and `role` are the id unless given.
     """
-    names = tuple(tools)
+    listed = tuple(tools)
+    brings = tuple(one for one in listed if not isinstance(one, str))
+    if plain := [one for one in brings if not isinstance(one, OwnTool)]:
+        raise TypeError(f"agent {id!r}: {plain[0]!r} is no tool; decorate the function with @tool")
+    names = tuple(one if isinstance(one, str) else one.name for one in listed)
     if twice := sorted({tool for tool in names if names.count(tool) > 1}):
         raise ValueError(f"agent {id!r} names tools twice: {', '.join(twice)}")
     return AgentDefinition(
@@ -87,6 +109,8 @@ def define_agent(  # noqa: PLR0913 - one keyword per field of a definition
         model=parse_model(model),
         system=system,
         tools=names,
+        brings=brings,
+        description=description,
         max_turns=max_turns,
         max_turns_message=max_turns_message or FINAL_TURN_TEXT,
         max_tokens=max_tokens,
@@ -135,3 +159,5 @@ class Profile:
 
     name: str
     create: Callable[[RequestContext], AgentDefinition]
+    description: str = ""
+    """What the team is told of such an agent, in a sentence."""
