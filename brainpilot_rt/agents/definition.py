@@ -97,7 +97,7 @@ def define_agent(  # noqa: PLR0913 - one keyword per field of a definition
     """
     listed = tuple(tools)
     brings = tuple(one for one in listed if not isinstance(one, str))
-    if plain := [one for one in brings if not isinstance(one, OwnTool)]:
+    if plain := [one for one in brings if not hasattr(one, "name")]:
         raise TypeError(f"agent {id!r}: {plain[0]!r} is no tool; decorate the function with @tool")
     names = tuple(one if isinstance(one, str) else one.name for one in listed)
     if twice := sorted({tool for tool in names if names.count(tool) > 1}):

@@ -22,7 +22,7 @@ def receive(state: SessionState, command: cmd.ReceiveLetter, moment: Moment) -> 
     if foreign.to != command.agent:
         raise BadRequest(f"addressed to {foreign.to!r}, found in the mailbox of {command.agent!r}")
     answered = _external_answer(state, command)
-    events: list[ev.Event] = recipient(state, command.agent, EXTERNAL)
+    events: list[ev.Event] = recipient(state, command.agent, EXTERNAL, moment)
     kind = foreign.kind or (LetterKind.RESULT_DELIVER if answered else LetterKind.USER_MESSAGE)
     closes = answered is not None and kind is LetterKind.RESULT_DELIVER
     if not closes:

@@ -31,7 +31,7 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
     agent = state.agents.get(command.agent)
     if agent is None or not agent.paused:  # a full mailbox must not keep a pause for ever
         depth(state, command.agent, moment)
-    events: list[ev.Event] = recipient(state, command.agent, USER)
+    events: list[ev.Event] = recipient(state, command.agent, USER, moment)
     if agent is not None and agent.kind == "external":
         raise Conflict(f"{command.agent!r} is an external agent; write to a managed one")
     host = state.host_turn
@@ -84,7 +84,9 @@ def send(state: SessionState, command: cmd.SendLetter, moment: Moment) -> list[e
         raise NotFound(
             f"{command.to!r} has no mailbox; what the principal says is shown to the user"
         )
-    events: list[ev.Event] = [] if outside else recipient(state, command.to, command.sender)
+    events: list[ev.Event] = []
+    if not outside:
+        events += recipient(state, command.to, command.sender, moment)
     kind = command.kind or _default_kind(command.to, answered)
     opens = kind is LetterKind.TASK_DELEGATE
     if answered is None:

@@ -10,7 +10,7 @@ session share a commit.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
@@ -27,7 +27,7 @@ from brainpilot_rt.domain.events import (
     SessionUpdated,
     TextFinished,
 )
-from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
+from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, SessionId
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.sessions.decide import decide
 from brainpilot_rt.sessions.evolve import evolve
@@ -103,7 +103,7 @@ class _Slot:
 class SessionManager:
     """Serialises decisions, appends, evolves, publishes. Nothing else changes a session."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all a decision may depend on
         self,
         log: EventLog,
         hub: Hub,
@@ -112,14 +112,19 @@ class SessionManager:
         new_id: NewId,
         limits: SessionLimits,
         redact: Redact = _as_it_is,
+        members: Mapping[AgentName, str] | None = None,
     ) -> None:
-        """`redact`: what commands and reported facts become before anything is made of them."""
+        """`redact`: what commands and reported facts become before anything is made of them.
+
+        `members`: agents known in every session beside the seven, with their descriptions.
+        """
         self._log = log
         self._hub = hub
         self._clock = clock
         self._new_id = new_id
         self._limits = limits
         self.redact = redact
+        self._members = members or {}
         self._slots: dict[SessionId, _Slot] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
         self._deleting: set[SessionId] = set()
@@ -150,7 +155,12 @@ class SessionManager:
 
     def moment(self) -> Moment:
         """Now, as decisions see it."""
-        return Moment(now_ms=self._clock.now_ms(), new_id=self._new_id, limits=self._limits)
+        return Moment(
+            now_ms=self._clock.now_ms(),
+            new_id=self._new_id,
+            limits=self._limits,
+            members=self._members,
+        )
 
     async def load(self, session: SessionId) -> SessionState:
         """The committed state, read from the log if it is not in memory; `NotFound` if unknown."""

@@ -1,11 +1,12 @@
 """What a decision may know of the outside: the time, new ids, the limits. Always passed in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from brainpilot_rt.domain.errors import CommandRejected
 from brainpilot_rt.domain.events import Event
+from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.settings import SessionLimits
 
 
@@ -16,6 +17,8 @@ class Moment:
     now_ms: int
     new_id: Callable[[], str]
     limits: SessionLimits
+    members: Mapping[AgentName, str] = field(default_factory=dict[AgentName, str])
+    """Agents of the program that embeds us, each with its description: known like the seven."""
 
     @property
     def iso(self) -> str:

@@ -297,7 +297,7 @@ def create_agent(state: SessionState, command: cmd.CreateAgent, moment: Moment) 
     alive = sum(one.phase is not AgentPhase.STOPPED for one in state.agents.values())
     if alive >= moment.limits.agents_max:
         raise Busy(f"a session holds at most {moment.limits.agents_max} agents")
-    return [create(state, command.agent, command.by)]
+    return [create(state, command.agent, command.by, moment)]
 
 
 def destroy_agent(state: SessionState, command: cmd.DestroyAgent, moment: Moment) -> list[ev.Event]:

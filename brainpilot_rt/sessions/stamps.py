@@ -30,20 +30,28 @@ TITLE_CHARS: Final = 120
 KNOWN_ROLES: Final = frozenset({PRINCIPAL, TRACE, *SPECIALISTS})
 
 
-def role_of(agent: AgentName) -> str:
-    """`principal`, `trace`, a specialist's own name, or `expert` for any other."""
-    return agent if agent in KNOWN_ROLES else "expert"
+def role_of(agent: AgentName, moment: Moment) -> str:
+    """`principal`, `trace`, the name of a specialist or a member, or `expert` for any other."""
+    return agent if agent in KNOWN_ROLES or agent in moment.members else "expert"
 
 
-def create(state: SessionState, agent: AgentName, by: AgentName) -> ev.AgentCreated:
+def create(
+    state: SessionState, agent: AgentName, by: AgentName, moment: Moment
+) -> ev.AgentCreated:
     """The event that brings a managed agent to life (again)."""
     known = state.agents.get(agent)
     return ev.AgentCreated(
-        agent=agent, role=role_of(agent), epoch=known.epoch + 1 if known else 1, by=by
+        agent=agent,
+        role=role_of(agent, moment),
+        epoch=known.epoch + 1 if known else 1,
+        by=by,
+        description=moment.members.get(agent, ""),
     )
 
 
-def recipient(state: SessionState, name: AgentName, by: AgentName) -> list[ev.Event]:
+def recipient(
+    state: SessionState, name: AgentName, by: AgentName, moment: Moment
+) -> list[ev.Event]:
     """Events that make the recipient exist; a well-known name is created on first use.
 
     Raises `NotFound` naming the nearest agents.
@@ -51,10 +59,11 @@ def recipient(state: SessionState, name: AgentName, by: AgentName) -> list[ev.Ev
     known = state.agents.get(name)
     if known is not None and known.phase is not AgentPhase.STOPPED:
         return []
-    if name in KNOWN_ROLES and (known is None or known.kind == "managed"):
-        return [create(state, name, by)]
+    expected = KNOWN_ROLES | moment.members.keys()
+    if name in expected and (known is None or known.kind == "managed"):
+        return [create(state, name, by, moment)]
     alive = [one.name for one in state.agents.values() if one.phase is not AgentPhase.STOPPED]
-    names = sorted({*alive, *KNOWN_ROLES})
+    names = sorted({*alive, *expected})
     near = get_close_matches(name, names, n=3, cutoff=0.5) or names
     state_of = "has been stopped" if known else "does not exist"
     raise NotFound(
