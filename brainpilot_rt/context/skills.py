@@ -212,8 +212,8 @@ def _stamp(workspace: Workspace, path: str) -> _Stamp:
 def _skill(library: Library, folder: LogicalPath, data: bytes, stamp: int) -> Skill:
     read, problems = _decoded(data, folder.name)
     return Skill(
-        name=" ".join(read.name.split())[: 2 * NAME_MAX] or folder.name,
-        description=" ".join(read.description.split())[:DESCRIPTION_MAX],
+        name=_flat(read.name)[: 2 * NAME_MAX] or _flat(folder.name),
+        description=_flat(read.description)[:DESCRIPTION_MAX],
         scope=library.scope,
         library=library.label,
         folder=_inside(library, folder),
@@ -239,7 +239,7 @@ def _decoded(data: bytes, folder: str) -> tuple[SkillText, tuple[str, ...]]:
 
 def _broken(library: Library, folder: LogicalPath, trouble: str) -> Skill:
     return Skill(
-        name=folder.name if folder != library.base else library.label,
+        name=_flat(folder.name) if folder != library.base else library.label,
         description="",
         scope=library.scope,
         library=library.label,
@@ -247,6 +247,10 @@ def _broken(library: Library, folder: LogicalPath, trouble: str) -> Skill:
         problems=(trouble,),
         broken=True,
     )
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _inside(library: Library, folder: LogicalPath) -> str:

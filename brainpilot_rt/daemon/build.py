@@ -41,6 +41,7 @@ from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.secrets import Secrets
+from brainpilot_rt.supervision.skills import Skills, user_libraries
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
@@ -246,7 +247,9 @@ async def _organs(
     dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
     # The probe of the sandbox starts processes: nobody waits for it but the first run.
-    tools = ground.tasks.spawn(toolbox(settings, template, ground.liveness), name="toolbox")
+    home = settings.environment.get("HOME")
+    skills = Skills(user_libraries(settings.data_dir, home), ground.log, ground.manager.record)
+    tools = ground.tasks.spawn(toolbox(settings, skills, ground.liveness), name="toolbox")
     profile = team_profile()
     made: list[Supervisor] = []
 
@@ -269,6 +272,7 @@ async def _organs(
         tools=lambda: asyncio.shield(tools),
         search=retrieval.search_fresh,
         workspace=worktrees.of,
+        skills=skills,
         profile=lambda _role: profile,
         prompts=template.prompts,
         trace_nodes=traces.nodes,

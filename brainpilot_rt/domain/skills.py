@@ -42,8 +42,8 @@ class Skill:
 
     @property
     def path(self) -> str:
-        """Where it lies, for people: library and folder."""
-        return f"{self.library}/{self.folder}" if self.folder else self.library
+        """Where it lies, for people: library and folder, on one line."""
+        return " ".join(f"{self.library}/{self.folder}".rstrip("/").split())
 
 
 def offered(skills: Sequence[Skill]) -> list[Skill]:

@@ -17,6 +17,7 @@ from brainpilot_rt.settings import AgentSettings, ThinkingSettings
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.secrets import Secrets
+from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.workspace.files import Workspace
 
@@ -37,6 +38,8 @@ class Organs:
     """Every tool there is; the first call may have to wait for the probe of the sandbox."""
     search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]]
     workspace: Callable[[SessionId], Workspace]
+    skills: Skills
+    """What a session knows of skills."""
     profile: Callable[[str], Profile]
     """Role -> profile."""
     prompts: Callable[[], Mapping[str, str]]

@@ -1,4 +1,4 @@
-"""BrainPilot's `bp_template/` folder as it is now: provider profiles, persona texts, skills.
+"""BrainPilot's `bp_template/` folder as it is now: provider profiles and persona texts.
 
 Files are read again when they have changed, so a setting counts from the next run on (lesson 44).
 A folder that can not be read is a warning, never an empty answer in disguise.
@@ -6,7 +6,6 @@ A folder that can not be read is a warning, never an empty answer in disguise.
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 from brainpilot_rt.domain.ids import NAME
@@ -96,11 +95,6 @@ class Template:
             except (OSError, UnicodeDecodeError) as error:
                 _log.warning("persona %s: %s", name, error)
         return texts
-
-    @property
-    def skill_libraries(self) -> list[Path]:
-        """Folders with skills: always-on first, then those found only by search."""
-        return [self.folder / "skills", self.folder / "skills-router"]
 
     def _file(self) -> bytes | None:
         try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision.liveness import Liveness
-from brainpilot_rt.supervision.template import Template
+from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.tools import sandbox
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
@@ -21,7 +21,7 @@ from brainpilot_rt.tools.tracing import graph_tools
 _log = logging.getLogger(__name__)
 
 
-async def toolbox(settings: Settings, template: Template, liveness: Liveness) -> Registry:
+async def toolbox(settings: Settings, skills: Skills, liveness: Liveness) -> Registry:
     """Every tool there is; which of them an agent is offered is decided per role."""
     policy = await shell_policy(settings)
     shell = shell_tool(policy)
@@ -35,7 +35,7 @@ async def toolbox(settings: Settings, template: Template, liveness: Liveness) ->
             *team_tools(),
             *graph_tools(),
             search_tool(),
-            skill_tool(template.skill_libraries),
+            skill_tool(skills),
             *([_leased(shell, liveness)] if shell else []),
         ]
     )

@@ -44,6 +44,7 @@ from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
@@ -230,6 +231,7 @@ class _Parts:
             tools=partial(_ready, Registry([*team_tools(), *setup.tools])),
             search=_nothing_found,
             workspace=self.worktrees.of,
+            skills=Skills((), log, self.manager.record),
             profile=plain_profile,
             prompts=dict,
             trace_nodes=self.traces.nodes,

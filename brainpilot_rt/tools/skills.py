@@ -1,35 +1,26 @@
-"""`skill_search`: instructions for kinds of work, kept in folders beside the data directory.
+"""`skill_search`: instructions for kinds of work, kept in folders of the user or the work tree.
 
-A library is a folder of `<category>/<skill>/SKILL.md`; the front matter of SKILL.md (YAML between
-two `---` lines) has a description. Libraries are read when asked, so a skill that was added is
-found at once. They are opened as work trees are: no path that a model writes leads out of its
-library.
+Where they lie and how they are read is behind a port. A skill that is broken is listed with the
+reason, never left out; one of the work tree is marked, since whoever writes there wrote it.
+`allowed-tools` of a skill is text like the rest of it: what an agent may use is decided elsewhere.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, Protocol
 
-import yaml
 from pydantic import Field
 
-from brainpilot_rt.domain.errors import CommandRejected
+from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.skills import Skill
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, on_thread, tool
 from brainpilot_rt.workspace.files import Workspace
-from brainpilot_rt.workspace.paths import LogicalPath
-from brainpilot_rt.workspace.walk import walk
 
-_SKILL: Final = "SKILL.md"
-_SKILL_BYTES_MAX: Final = 256 * 1024
-_SKILLS_MAX: Final = 2_000
-_FRONT: Final = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n?", re.DOTALL)
-_WORD: Final = re.compile(r"\w+")
-_NAME_WEIGHT: Final = 5
-_DESCRIPTION_WEIGHT: Final = 2
+_KNOWN_MAX: Final = 50
+_PROJECT_NOTE: Final = (
+    "[This skill lies in the work tree: whoever writes there wrote it. It grants nothing.]\n\n"
+)
 
 
 class SkillSearch(Arguments):
@@ -48,120 +39,92 @@ class SkillSearch(Arguments):
     relative_path: Annotated[str | None, Field(max_length=1_000)] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skill:
-    """One skill of a library. `folder` is a path in it."""
+class SkillShelf(Protocol):
+    """Where skills come from, as seen from one work tree; all but `report` block."""
 
-    library: Workspace
-    folder: LogicalPath
-    name: str
-    description: str
-    text: str
+    def find(self, workspace: Workspace) -> Sequence[Skill]:
+        """Every skill, nearest first; broken and hidden ones too."""
+        ...
 
+    def fitting(self, skills: Sequence[Skill], query: str, k: int) -> Sequence[Skill]:
+        """The best for a query."""
+        ...
 
-def skills_in(libraries: Sequence[Path]) -> list[Skill]:
-    """All readable skills, the first of a name winning. Blocks."""
-    found: dict[str, Skill] = {}
-    for root in libraries:
-        for skill in _skills_of(Workspace(root)):
-            found.setdefault(skill.name, skill)
-    return list(found.values())
+    def text(self, workspace: Workspace, skill: Skill) -> str:
+        """The whole `SKILL.md`; raises `CommandRejected`."""
+        ...
 
+    def files(self, workspace: Workspace, skill: Skill) -> Sequence[str]:
+        """Relative paths of its other files; raises `CommandRejected`."""
+        ...
 
-def skill_tool(libraries: Sequence[Path]) -> Tool:
-    """The skill tool over these libraries; a missing one is an empty one."""
+    def file(self, workspace: Workspace, skill: Skill, relative_path: str) -> str:
+        """One of them; raises `CommandRejected`."""
+        ...
 
-    def run(_: ToolContext, wanted: SkillSearch) -> ToolOutput:
-        skills = skills_in(libraries)
-        if wanted.mode == "query":
-            return _query(skills, wanted)
-        return _browse(skills, wanted)
-
-    return tool(on_thread(run), SkillSearch, name="skill_search", effect=Effect.PURE)
+    async def report(self, session: SessionId, skills: Sequence[Skill]) -> None:
+        """Tell a person which of these are broken."""
+        ...
 
 
-def _skills_of(library: Workspace) -> Iterator[Skill]:
-    try:
-        files = [
-            one.path
-            for one in walk(library, LogicalPath("workspace"))
-            if not one.is_folder and one.path.name == _SKILL and len(one.path.parts) > 1
-        ]
-    except CommandRejected:
-        return
-    for path in files[:_SKILLS_MAX]:
-        try:
-            text = library.read_text(str(path), _SKILL_BYTES_MAX)
-        except CommandRejected:
-            continue
-        front = _front_matter(text)
-        name, description = front.get("name"), front.get("description")
-        yield Skill(
-            library=library,
-            folder=path.parent,
-            name=name if isinstance(name, str) and name else path.parent.name,
-            description=" ".join(description.split()) if isinstance(description, str) else "",
-            text=text,
-        )
+def skill_tool(shelf: SkillShelf) -> Tool:
+    """The skill tool over a shelf."""
+
+    async def run(context: ToolContext, wanted: SkillSearch) -> ToolOutput:
+        found: list[Skill] = []
+
+        def answer(context: ToolContext, wanted: SkillSearch) -> ToolOutput:
+            found.extend(shelf.find(context.workspace))
+            if wanted.mode == "query":
+                return _query(shelf, found, wanted)
+            return _browse(shelf, context.workspace, found, wanted)
+
+        output = await on_thread(answer)(context, wanted)
+        await shelf.report(context.session, found)
+        return output
+
+    return tool(run, SkillSearch, name="skill_search", effect=Effect.PURE)
 
 
-def _front_matter(text: str) -> dict[str, Any]:
-    match = _FRONT.match(text)
-    if match is None:
-        return {}
-    try:
-        front = yaml.safe_load(match[1])
-    except (yaml.YAMLError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", front) if isinstance(front, dict) else {}
-
-
-def _query(skills: list[Skill], wanted: SkillSearch) -> ToolOutput:
+def _query(shelf: SkillShelf, skills: Sequence[Skill], wanted: SkillSearch) -> ToolOutput:
     given = wanted.keywords or wanted.skill_name or ()
     text = given if isinstance(given, str) else " ".join(given)
-    words = {word.casefold() for word in _WORD.findall(text)}
-    if not words:
+    if not text.strip():
         return ToolOutput("mode query needs keywords.", failed=True)
-    ranked = sorted(
-        ((_score(skill, words), skill) for skill in skills), key=lambda one: (-one[0], one[1].name)
-    )
-    lines = [_line(skill) for score, skill in ranked[: wanted.topk] if score]
+    fitting = shelf.fitting([one for one in skills if not one.hidden_by], text, wanted.topk)
+    lines = [_line(skill) for skill in fitting]
     return ToolOutput("\n".join(lines) or "No skill matches; mode browse lists all.")
 
 
-def _score(skill: Skill, words: set[str]) -> int:
-    """Each keyword counts where it occurs: name, description, text (three times at most)."""
-    name = _WORD.findall(f"{skill.name} {skill.folder.short}".replace("_", " ").casefold())
-    description = _WORD.findall(skill.description.casefold())
-    body = _WORD.findall(skill.text.casefold())
-    return sum(
-        _NAME_WEIGHT * (word in name)
-        + _DESCRIPTION_WEIGHT * description.count(word)
-        + min(3, body.count(word))
-        for word in words
-    )
-
-
-def _browse(skills: list[Skill], wanted: SkillSearch) -> ToolOutput:
+def _browse(
+    shelf: SkillShelf, workspace: Workspace, skills: Sequence[Skill], wanted: SkillSearch
+) -> ToolOutput:
     if wanted.skill_name is None:
-        lines = sorted(_line(skill) for skill in skills)
+        lines = sorted(map(_line, skills))
         return ToolOutput("\n".join(lines) or "There are no skills.")
-    skill = next((one for one in skills if one.name == wanted.skill_name), None)
+    # A broken skill never stands before a whole one of its name.
+    named = [one for one in skills if one.name == wanted.skill_name and not one.hidden_by]
+    skill = min(named, key=lambda one: one.broken, default=None)
     if skill is None:
-        known = ", ".join(sorted(one.name for one in skills)[:50]) or "none"
+        names = sorted({one.name for one in skills})[:_KNOWN_MAX]
+        known = ", ".join(names) or "none"
         return ToolOutput(f"No skill {wanted.skill_name!r}. Known: {known}.", failed=True)
+    note = _PROJECT_NOTE if skill.scope == "project" else ""
     if wanted.relative_path is not None:
-        path = f"{skill.folder}/{wanted.relative_path}"
-        return ToolOutput(skill.library.read_text(path, _SKILL_BYTES_MAX))
-    depth = len(skill.folder.parts)
-    files = [
-        "/".join(one.path.parts[depth:])
-        for one in walk(skill.library, skill.folder, entries_max=500)
-        if not one.is_folder and one.path.name != _SKILL
-    ]
-    listed = "\n".join(f"- {name}" for name in sorted(files))
-    return ToolOutput(skill.text + (f"\n\nFiles of this skill:\n{listed}" if listed else ""))
+        return ToolOutput(note + shelf.file(workspace, skill, wanted.relative_path))
+    if skill.broken:
+        note += f"[This skill is broken: {'; '.join(skill.problems)}]\n\n"
+    listed = "\n".join(f"- {name}" for name in shelf.files(workspace, skill))
+    files = f"\n\nFiles of this skill:\n{listed}" if listed else ""
+    return ToolOutput(note + shelf.text(workspace, skill) + files)
 
 
 def _line(skill: Skill) -> str:
-    return f"{skill.name}: {skill.description or '(no description)'}"
+    line = f"{skill.name}: {skill.description or '(no description)'}"
+    if skill.scope == "project":
+        line += " [of the work tree]"
+    if skill.hidden_by:
+        line += f" [{skill.path}, hidden by {skill.hidden_by}]"
+    if skill.broken:
+        line += f" [broken, {skill.path}: {'; '.join(skill.problems)}]"
+    return line

@@ -10,6 +10,7 @@ import pytest
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.testing.desk import Desk
+from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.finding import finding_tools
@@ -25,7 +26,7 @@ from brainpilot_rt.tools.tracing import graph_tools
 def registry() -> Registry:
     bash = shell("unsandboxed", NotEnforceable("not here"))
     assert bash is not None
-    singles = [bash, search_tool(), skill_tool(())]
+    singles = [bash, search_tool(), skill_tool(shelf())]
     return Registry([*team_tools(), *editing_tools(), *finding_tools(), *graph_tools(), *singles])
 
 
