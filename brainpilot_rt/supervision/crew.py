@@ -1,0 +1,139 @@
+"""What a program that embeds the daemon adds to the team: agents, tools, a model of its own.
+
+An agent a program defines is a member of every session under its name, which is also its role: a
+letter to it brings it to life, as one to the librarian does. It works under the rules of all
+specialists, because letters and tasks rely on them, and may use what its definition names: the
+program is the user's. Tools given for all go to everybody but the trace agent.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from difflib import get_close_matches
+from typing import Final, TypeAlias
+
+from brainpilot_rt.agents.definition import AgentDefinition, OwnTool, Profile, RequestContext
+from brainpilot_rt.agents.personas import EXPERT, PERSONAS, team_profile
+from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.domain.ids import PRINCIPAL, RESERVED, TRACE, AgentName, parse_agent_name
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
+from brainpilot_rt.governance.access import allowed_tools
+from brainpilot_rt.tools.registry import Registry, Tool
+
+Stream: TypeAlias = Callable[[ModelRequest], AsyncIterator[ModelEvent]]
+"""A model: the port every provider fills."""
+
+_SENDING: Final = "send_message"
+"""Without it nobody could deliver what it was asked for."""
+
+
+class Crew:
+    """The team with what a program adds to it. ValueError or TypeError says what can not be."""
+
+    def __init__(
+        self,
+        agents: Iterable[AgentDefinition | Profile] = (),
+        tools: Iterable[OwnTool] = (),
+        stream: Stream | None = None,
+    ) -> None:
+        """`stream`: asked instead of the configured providers."""
+        self.stream = stream
+        self.tools = own_tools(tools)
+        self.members: dict[AgentName, str] = {}
+        """Name -> what the team is told of it."""
+        self._profiles: dict[str, Profile] = {}
+        self._known = _built_in()
+        self._check(self.tools, "the program")
+        for one in agents:
+            self._add(one)
+        self._standard = team_profile()
+
+    def profile(self, role: str) -> Profile:
+        """Who makes the agents of a role."""
+        made = self._profiles.get(role)
+        if made is not None:
+            return Profile(made.name, lambda context: self._fitted(made.create(context), context))
+        return Profile("team", lambda context: self._with_ours(self._standard.create(context)))
+
+    def grants(self, role: str) -> frozenset[str]:
+        """The names of the built-in tools a role may use."""
+        return self._known if role in self._profiles else allowed_tools(role)
+
+    def _add(self, agent: AgentDefinition | Profile) -> None:
+        name = parse_agent_name(agent.id if isinstance(agent, AgentDefinition) else agent.name)
+        if name in PERSONAS or name in RESERVED or name in self._profiles:
+            raise ValueError(f"an agent can not be called {name!r}: the name is taken")
+        if isinstance(agent, AgentDefinition):
+            self._check(own_tools(agent.brings), f"agent {name!r}")
+            named = self._known | {one.name for one in (*self.tools, *agent.brings)}
+            for tool in agent.tools:
+                if tool not in named:
+                    near = get_close_matches(tool, named, n=1)
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    raise ValueError(f"agent {name!r} names no tool there is: {tool!r}{hint}")
+            agent = Profile(name, _always(agent), agent.description)
+        self._profiles[name] = agent
+        self.members[name] = agent.description
+
+    def _check(self, tools: tuple[Tool, ...], whose: str) -> None:
+        names = [one.name for one in tools]
+        for name in names:
+            if name in self._known or names.count(name) > 1:
+                raise ValueError(f"a tool of {whose} can not be called {name!r}: the name is taken")
+
+    def _fitted(self, made: AgentDefinition, context: RequestContext) -> AgentDefinition:
+        """A definition of the program, with what every agent of a team needs."""
+        definition = made.model_copy(
+            update={
+                "id": context.agent,
+                "role": context.role,
+                "model": made.model or context.model,
+                "system": EXPERT.system(context.prompt or made.system),
+                "tools": tuple(dict.fromkeys((*made.tools, _SENDING))),
+                "max_turns": made.max_turns or context.max_turns,
+                "thinking_enabled": made.thinking_enabled or context.thinking != "off",
+            }
+        )
+        return self._with_ours(definition)
+
+    def _with_ours(self, made: AgentDefinition) -> AgentDefinition:
+        """Give it the program's tools, and tell the principal of the program's agents."""
+        if made.role == TRACE or not (self.tools or self.members):
+            return made
+        others = [f"- {name}: {about or 'a specialist'}" for name, about in self.members.items()]
+        told = made.role == PRINCIPAL and others
+        ours = [one for one in self.tools if one not in made.brings]
+        return made.model_copy(
+            update={
+                "tools": tuple(dict.fromkeys((*made.tools, *(one.name for one in ours)))),
+                "brings": (*made.brings, *ours),
+                "system": "\n".join([made.system, "", _MORE, *others]) if told else made.system,
+            }
+        )
+
+
+_MORE: Final = "Further specialists of this team, to be delegated to by these names:"
+
+
+def equip(tools: Registry, definition: AgentDefinition, granted: frozenset[str]) -> Registry:
+    """The tools of a run: those there are that are named and granted, and those it brings."""
+    brings = own_tools(definition.brings)
+    if taken := [one.name for one in brings if one.name in tools]:
+        raise BadRequest(f"{definition.id} brings tools whose names are taken: {', '.join(taken)}")
+    return Registry([*tools.only(granted & frozenset(definition.tools)), *brings])
+
+
+def own_tools(tools: Iterable[OwnTool]) -> tuple[Tool, ...]:
+    """The same tools, known to be tools; TypeError for what is none."""
+    listed: list[Tool] = []
+    for one in tools:
+        if not isinstance(one, Tool):
+            raise TypeError(f"{one!r} is no tool; decorate the function with @tool")
+        listed.append(one)
+    return tuple(listed)
+
+
+def _built_in() -> frozenset[str]:
+    return frozenset[str]().union(*(allowed_tools(role) for role in PERSONAS))
+
+
+def _always(definition: AgentDefinition) -> Callable[[RequestContext], AgentDefinition]:
+    return lambda _context: definition
