@@ -14,7 +14,6 @@ from functools import partial
 from typing import Final
 
 from brainpilot_rt import __version__
-from brainpilot_rt.agents.personas import team_profile
 from brainpilot_rt.aiokit import process
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.lag import LoopLag
@@ -37,6 +36,7 @@ from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.backend import Backend
 from brainpilot_rt.supervision.conversations import Conversations
+from brainpilot_rt.supervision.crew import Crew
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
@@ -77,6 +77,7 @@ class _Ground:
     """What everything else stands on."""
 
     settings: Settings
+    crew: Crew
     stack: AsyncExitStack
     stop: Stop
     clock: Clock
@@ -92,14 +93,17 @@ class _Ground:
 
 
 @asynccontextmanager
-async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon]:
+async def built(
+    settings: Settings, lock: InstanceLock, crew: Crew | None = None
+) -> AsyncGenerator[Daemon]:
     """Build every part and repair what a crash left; close the parts in the reverse order.
 
-    `lock`: the right to the data directory, held for as long as anything of it exists.
+    `lock`: the right to the data directory, held for as long as anything of it exists. `crew`: what
+    the program that embeds the daemon adds to the team.
     """
     async with AsyncExitStack() as stack:
         hit("boot.log.before")
-        ground = await _ground(settings, stack)
+        ground = await _ground(settings, crew or Crew(), stack)
         hit("boot.log.after")
         manager, log = ground.manager, ground.log
         sessions, counts = await boot.repair_sessions(manager, log)
@@ -151,7 +155,7 @@ async def built(settings: Settings, lock: InstanceLock) -> AsyncGenerator[Daemon
         )
 
 
-async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
+async def _ground(settings: Settings, crew: Crew, stack: AsyncExitStack) -> _Ground:
     clock = SystemClock()
     new_id = UlidSource(clock)
     stop = Stop()
@@ -172,6 +176,7 @@ async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
     secrets, template, token = await _secrets(settings, stack)
     return _Ground(
         settings=settings,
+        crew=crew,
         stack=stack,
         stop=stop,
         clock=clock,
@@ -187,6 +192,7 @@ async def _ground(settings: Settings, stack: AsyncExitStack) -> _Ground:
             new_id=new_id,
             limits=settings.sessions,
             redact=secrets.value,
+            members=crew.members,
         ),
         secrets=secrets,
         template=template,
@@ -250,7 +256,7 @@ async def _organs(
     home = settings.environment.get("HOME")
     skills = Skills(user_libraries(settings.data_dir, home), ground.log, ground.manager.record)
     tools = ground.tasks.spawn(toolbox(settings, skills, ground.liveness), name="toolbox")
-    profile = team_profile()
+    crew = ground.crew
     made: list[Supervisor] = []
 
     async def destroy(session: SessionId, agent: AgentName, by: AgentName) -> None:
@@ -267,13 +273,14 @@ async def _organs(
             keep_max=settings.agents.conversations_max,
             chars_max=settings.agents.context_chars_max,
         ),
-        stream=dispatcher.stream,
+        stream=crew.stream or dispatcher.stream,
         model_of=partial(template.model_of, dispatcher),
         tools=lambda: asyncio.shield(tools),
         search=retrieval.search_fresh,
         workspace=worktrees.of,
         skills=skills,
-        profile=lambda _role: profile,
+        profile=crew.profile,
+        grants=crew.grants,
         prompts=template.prompts,
         trace_nodes=traces.nodes,
         load_trace=traces.load,

@@ -35,9 +35,7 @@ def role_of(agent: AgentName, moment: Moment) -> str:
     return agent if agent in KNOWN_ROLES or agent in moment.members else "expert"
 
 
-def create(
-    state: SessionState, agent: AgentName, by: AgentName, moment: Moment
-) -> ev.AgentCreated:
+def create(state: SessionState, agent: AgentName, by: AgentName, moment: Moment) -> ev.AgentCreated:
     """The event that brings a managed agent to life (again)."""
     known = state.agents.get(agent)
     return ev.AgentCreated(

@@ -11,6 +11,7 @@ from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest
 from brainpilot_rt.domain.passages import Passage
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import AgentSettings, ThinkingSettings
@@ -57,3 +58,5 @@ class Organs:
     thinking: ThinkingSettings
     attempts_max: int
     secrets: Secrets = field(default_factory=Secrets)
+    grants: Callable[[str], frozenset[str]] = allowed_tools
+    """Role -> names of the built-in tools it may use."""

@@ -22,10 +22,10 @@ from brainpilot_rt.domain.ids import CallId, MessageId, RunId
 from brainpilot_rt.domain.messages import AssistantMessage, Message, ToolCall, UserMessage
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest, ReplyFinished
 from brainpilot_rt.domain.tools import ToolResult, ToolSpec
-from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.sessions.runs import silent
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.contexts import RunContext
+from brainpilot_rt.supervision.crew import equip
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.supervision.stalls import StallWatch
@@ -64,7 +64,7 @@ class RunWiring:
         self.program = RunProgram(organs, self.identity, self.definition)
         self._context = RunContext(organs, self.identity, self.definition)
         self._held: tuple[ev.Event, ...] = ()
-        allowed = tools.only(allowed_tools(agent.role) & frozenset(self.definition.tools))
+        allowed = equip(tools, self.definition, organs.grants(agent.role))
         self._specs = {spec.name: spec for spec in allowed.specs()}
         self.tool_ports = ToolPorts(organs, self.identity, allowed)
         self.runner = ToolRunner(
