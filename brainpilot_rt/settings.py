@@ -287,8 +287,9 @@ def load(
     mailbox_dir: str | Path | None = None,
     host: str | None = None,
     port: int | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Settings:
-    """Read every source once. Raises `BadSettings`."""
+    """Read every source once; `overrides` (group -> field -> value) go last. `BadSettings`."""
     env = dict(os.environ) if env is None else env
     base = _data_dir(env, data_dir)
     tree, warnings = _from_file(base / "config.toml")
@@ -298,6 +299,10 @@ def load(
     for field, value in (("host", host), ("port", port)):
         if value is not None:
             tree.setdefault("http", {})[field] = value
+    for group, values in (overrides or {}).items():
+        if group not in _GROUPS:
+            raise BadSettings(f"there is no group of settings {group!r}: {', '.join(_GROUPS)}")
+        tree.setdefault(group, {}).update(values)
     mail = mailbox_dir or env.get("BP_MAILBOX_DIR") or base / "mailbox"
     try:
         return Settings.model_validate(
