@@ -1,11 +1,14 @@
 """Graph-of-Trace values, in the BrainPilot V1 shape (edges live on the child)."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.values import Value
+
+ARTIFACTS_MAX: Final = 100
+"""Of one node."""
 
 
 class TraceParent(Value):

@@ -38,6 +38,7 @@ from brainpilot_rt.server.routes.sessions import (
     UpdateSessionBody,
 )
 from brainpilot_rt.server.routes.streams import StreamRoutes
+from brainpilot_rt.server.routes.trace import TraceRoutes
 from brainpilot_rt.server.security import Guard, Rules
 from brainpilot_rt.server.stream import Streams
 
@@ -47,6 +48,12 @@ _AFTER: Final = {"after": "the cursor to go on after", "token": "where no header
 _PATH: Final = {"path": "logical path: /workspace/..., /data/..., /attachments/..., /shared/..."}
 _LIMIT: Final = {"limit": "newest frames wanted, 1 to 5000 (1000); 0 or less: all"}
 _SEQ: Final = {"after": "the `seq` to begin after"}
+_FORM: Final = {"format": "json, svg, dot or mermaid", "detail": "auto, runs or turns"}
+_PAGE: Final = {
+    "of": "an answer, letter, run, file or citation; `latest`: the last answer",
+    "after": "the `number` to begin after",
+    "limit": "nodes wanted, at most 5000",
+}
 _DONE: Final[Answers] = {200: "done"}
 _FOUND: Final[Answers] = {200: "found", 400: "not a legal id", 404: "no such session"}
 _CHANGED: Final[Answers] = {200: "done", 400: "malformed", 404: "no such session"}
@@ -117,9 +124,21 @@ def _session_rows(to: SessionRoutes) -> list[Row]:
         Row("GET", f"{one}/state", to.state, "What is going on", _FOUND),
         Row("GET", f"{one}/agents", to.agents, "The team", _DONE),
         Row("GET", f"{one}/letters", to.letters, "Letters and their receipts", _FOUND),
-        Row("GET", f"{one}/trace", to.trace, "The graph of trace", _FOUND),
         Row("GET", f"{one}/stats", to.stats, "Tokens, tools and runs", _FOUND),
         Row("POST", f"{one}/evict", to.evict, "Stop, and drop from memory", _FOUND, write=True),
+    ]
+
+
+def _trace_rows(to: TraceRoutes) -> list[Row]:
+    one = "/sessions/{id}"
+    why = f"{one}/trace/causes"
+    form, page = _FORM, _FORM | _PAGE
+    return [
+        Row("GET", f"{one}/trace", to.graph, "The graph of trace", _FOUND),
+        Row("GET", f"{one}/trace.svg", to.picture, "A picture of it", _FOUND),
+        Row("GET", f"{one}/trace/nodes/{{node}}", to.node, "A node and its versions", _FOUND),
+        Row("GET", why, to.causes, "What caused what, and its cost", _FOUND, query=page),
+        Row("GET", f"{why}/{{of}}", to.causes, "What led to one thing", _FOUND, query=form),
     ]
 
 
@@ -192,6 +211,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
     rows = [
         *_service_rows(service),
         *_session_rows(SessionRoutes(backend, config)),
+        *_trace_rows(TraceRoutes(backend)),
         *_talk_rows(ConversationRoutes(backend, config)),
         *_file_rows(FileRoutes(backend, config)),
         *_stream_rows(StreamRoutes(backend, streams)),

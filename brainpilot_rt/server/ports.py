@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.server.trace_port import TraceViews
 from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
 from brainpilot_rt.supervision.answers import (
     Interrupted,
@@ -25,6 +26,11 @@ class Backend(Protocol):
 
     version: str
     instance_id: str
+
+    @property
+    def trace_views(self) -> TraceViews:
+        """The reasoning graph and the causal record."""
+        ...
 
     @property
     def log(self) -> EventLog:
@@ -121,10 +127,6 @@ class Backend(Protocol):
 
     async def letters(self, session: SessionId) -> list[LetterView]:
         """Every letter of the session with its receipt, oldest first."""
-        ...
-
-    async def trace(self, session: SessionId) -> dict[str, Any]:
-        """The BrainPilot V1 TraceGraph."""
         ...
 
     async def stats(self, session: SessionId) -> dict[str, Any]:

@@ -7,6 +7,7 @@ enqueueing and scheduling are one step (lesson 1), and "done" is computed from o
 from typing import Final
 
 from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.graphs import reach
 from brainpilot_rt.domain.ids import AgentName, RunId
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions.moment import Moment
@@ -148,12 +149,10 @@ def _stuck(state: SessionState, moment: Moment) -> list[ev.Event]:
         return []
     moving = {one.letter.to for one in state.letters.values() if one.wakes}
     moving |= {one.name for one in state.agents.values() if one.kind == "external"}
-    while more := {
-        task.creator
-        for task in state.tasks.values()
-        if task.assignee in moving and task.creator not in moving
-    }:
-        moving |= more
+    freed: dict[AgentName, list[AgentName]] = {}
+    for task in state.tasks.values():
+        freed.setdefault(task.assignee, []).append(task.creator)
+    moving = reach(moving, freed)
     stuck = [task for task in state.tasks.values() if task.assignee not in moving]
     if not stuck:
         return []

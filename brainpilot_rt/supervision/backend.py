@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from brainpilot_rt.aiokit.lag import LoopLag
@@ -41,9 +40,8 @@ from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.stats import stats_of
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
-from brainpilot_rt.supervision.traces import Traces
+from brainpilot_rt.supervision.traces import Traces, TraceViews
 from brainpilot_rt.supervision.worktrees import Worktrees
-from brainpilot_rt.trace.graph import trace_graph
 from brainpilot_rt.workspace.files import Workspace
 
 TITLE_CHARS_MAX: Final = 200
@@ -70,6 +68,7 @@ class Backend:
     ) -> None:
         self.version, self.instance_id = identity
         self.log: EventLog = organs.log
+        self.trace_views = TraceViews(organs.log)
         self.audit_violations = 0
         self.not_ready: list[str] = []
         self._organs = organs
@@ -326,15 +325,6 @@ class Backend:
     async def letters(self, session: SessionId) -> list[LetterView]:
         """Letters with their receipts."""
         return snapshot.letters(await self._loaded(session))
-
-    async def trace(self, session: SessionId) -> dict[str, Any]:
-        """The BrainPilot V1 TraceGraph."""
-        row = await self.log.session(session)
-        if row is None:
-            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
-        created = datetime.fromtimestamp(row.created_ms / 1000, UTC)
-        stamp = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return trace_graph(session, stamp, await self._traces.load(session))
 
     async def stats(self, session: SessionId) -> dict[str, Any]:
         """Statistics of a session."""

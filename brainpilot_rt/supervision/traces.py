@@ -1,18 +1,28 @@
-"""The Graph-of-Trace of each session in memory: a fold of `trace_node_saved`, bounded by use."""
+"""The Graph-of-Trace of each session in memory: a fold of `trace_node_saved`, bounded by use.
+
+And `TraceViews`: what is asked about reasoning and causes, read from the log each time, so that it
+is the same after a restart and for sessions that are not in memory.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
 
+from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.events import Recorded, TraceNodeSaved
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.hub import Hub, Item
-from brainpilot_rt.trace.graph import fold
+from brainpilot_rt.trace.causal_folds import take
+from brainpilot_rt.trace.causes import Causes
+from brainpilot_rt.trace.graph import fold, node_json, trace_graph
 
 SESSIONS_MAX: Final = 64
-NODES_MAX: Final = 5000
+VERSIONS_MAX: Final = 200
+"""Of one node, shown at once: the newest."""
 _TYPES: Final = frozenset({"trace_node_saved"})
 
 
@@ -21,31 +31,122 @@ class Traces:
 
     def __init__(self, log: EventLog, hub: Hub) -> None:
         self._log = log
-        self._kept: OrderedDict[SessionId, list[TraceNode]] = OrderedDict()
+        self._kept: OrderedDict[SessionId, dict[str, TraceNode]] = OrderedDict()
+        self._late: dict[SessionId, list[TraceNode]] = {}
+        """Saved while a session is being read."""
         hub.listen(self._on_item)
 
     async def load(self, session: SessionId) -> list[TraceNode]:
-        """Every saved state of every node, oldest first, read from the log if need be."""
+        """The nodes as they are now, in the order of their creation, read from the log if need be.
+
+        What is saved during the read may be read too; it is newer than all that was read.
+        """
         if session not in self._kept:
-            saved = await self._log.read_back(session, limit=NODES_MAX, types=_TYPES)
-            if session not in self._kept:
-                self._kept[session] = [
-                    one.event.node for one in saved if isinstance(one.event, TraceNodeSaved)
-                ]
-                while len(self._kept) > SESSIONS_MAX:
-                    self._kept.popitem(last=False)
-        return fold(self._kept[session])
+            late = self._late.setdefault(session, [])
+            saved = [one.event.node for one in await _saved(self._log, session)]
+            self._late.pop(session, None)
+            nodes = {node.id: node for node in fold([*saved, *late])}
+            self._kept.setdefault(session, nodes)
+            while len(self._kept) > SESSIONS_MAX:
+                self._kept.popitem(last=False)
+        return list(self._kept[session].values())
 
     def nodes(self, session: SessionId) -> Sequence[TraceNode]:
         """The nodes as they are now, of a session that was loaded."""
-        return fold(self._kept.get(session, []))
+        return list(self._kept.get(session, {}).values())
 
     def forget(self, session: SessionId) -> None:
         """Drop a session."""
         self._kept.pop(session, None)
 
     def _on_item(self, item: Item) -> None:
-        if not isinstance(item, Recorded) or item.session not in self._kept:
+        if not isinstance(item, Recorded) or not isinstance(item.event, TraceNodeSaved):
             return
-        if isinstance(item.event, TraceNodeSaved):
-            self._kept[item.session].append(item.event.node)
+        if item.session in self._kept:
+            self._kept[item.session][item.event.node.id] = item.event.node
+        if item.session in self._late:
+            self._late[item.session].append(item.event.node)
+
+
+class TraceViews:
+    """Implements `server.trace_port.TraceViews` over the log. NotFound for unknown sessions."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    async def nodes(self, session: SessionId) -> list[TraceNode]:
+        """The reasoning graph as it is now, in the order of creation."""
+        await self._began(session)
+        return fold(one.event.node for one in await _saved(self._log, session))
+
+    async def graph(self, session: SessionId) -> dict[str, Any]:
+        """The BrainPilot V1 TraceGraph."""
+        began = await self._began(session)
+        return trace_graph(session, began, await self.nodes(session))
+
+    async def node(self, session: SessionId, node_id: str) -> dict[str, Any]:
+        """One node as it is now, and its versions, oldest first: what was saved, when, by whom."""
+        await self._began(session)
+        saved = await _saved(self._log, session)
+        now = node_json(fold(one.event.node for one in saved), node_id)
+        versions = [one for one in saved if one.event.node.id == node_id]
+        shown = list(enumerate(versions, 1))[-VERSIONS_MAX:]
+        return {
+            "node": now,
+            "version": len(versions),
+            "versions": [
+                {
+                    "version": number,
+                    "seq": one.seq,
+                    "at": _iso(one.at_ms),
+                    "agent": one.event.agent,
+                    "op": one.event.op,
+                    "node": one.event.node.model_dump(mode="json", exclude_none=True),
+                }
+                for number, one in shown
+            ],
+        }
+
+    async def causes(self, session: SessionId) -> Causes:
+        """The causal graph of everything in the log."""
+        await self._began(session)
+        graph, after = Causes(), 0
+        while page := await self._log.read(session, after=after):
+            for recorded in page:
+                take(graph, recorded)
+            after = page[-1].seq
+        return graph
+
+    async def _began(self, session: SessionId) -> str:
+        row = await self._log.session(session)
+        if row is None:
+            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+        return _iso(row.created_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class _Save:
+    """A `trace_node_saved` with its place in the log."""
+
+    seq: int
+    at_ms: int
+    event: TraceNodeSaved
+
+
+async def _saved(log: EventLog, session: SessionId) -> list[_Save]:
+    """Every saved version of every node, oldest first."""
+    found: list[_Save] = []
+    before: int | None = None
+    while page := await log.read_back(session, before=before, types=_TYPES):
+        saves = [
+            _Save(one.seq, one.at_ms, one.event)
+            for one in page
+            if isinstance(one.event, TraceNodeSaved)
+        ]
+        found, before = [*saves, *found], page[0].seq
+    return found
+
+
+def _iso(at_ms: int) -> str:
+    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return stamp.replace("+00:00", "Z")

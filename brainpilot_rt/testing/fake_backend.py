@@ -36,6 +36,7 @@ from brainpilot_rt.sessions.views import (
     LetterView,
     SessionSummary,
 )
+from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.testing.fake_sessions import FakeSessions
 from brainpilot_rt.workspace.files import Workspace
 
@@ -48,6 +49,7 @@ class FakeBackend(FakeSessions):
 
     def __init__(self, clock: Clock, new_id: NewId, folder: Path) -> None:
         super().__init__(clock)
+        self.trace_views = TraceViews(self.log)
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
         self.read_only: str | None = None
@@ -208,11 +210,6 @@ class FakeBackend(FakeSessions):
     async def letters(self, session: SessionId) -> list[LetterView]:
         """What was accepted."""
         return (await self.load(session)).letters
-
-    async def trace(self, session: SessionId) -> dict[str, Any]:
-        """An empty graph."""
-        await self.load(session)
-        return {"meta": {"sessionId": session, "createdAt": ""}, "nodes": []}
 
     async def stats(self, session: SessionId) -> dict[str, Any]:
         """Nothing was counted."""

@@ -16,7 +16,8 @@ from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId, TaskId
 from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.passages import Passage
-from brainpilot_rt.domain.trace import TraceNode
+from brainpilot_rt.domain.thinking import StepStatus
+from brainpilot_rt.domain.trace import TraceArtifact, TraceNode
 from brainpilot_rt.workspace.files import Workspace
 
 
@@ -29,7 +30,14 @@ class TraceRules(Protocol):
     def place(
         self, nodes: Sequence[TraceNode], node: TraceNode, parent_id: str | None
     ) -> TraceNode:
-        """The node with its first edge; NotFound for an unknown parent."""
+        """The node with its first edge, or the known one that it would repeat.
+
+        NotFound for an unknown parent, TooLarge when the graph is full.
+        """
+        ...
+
+    def attach(self, node: TraceNode, artifacts: Sequence[TraceArtifact]) -> TraceNode:
+        """The node with these files too; TooLarge when there are too many."""
         ...
 
     def relate(
@@ -42,6 +50,29 @@ class TraceRules(Protocol):
         self, session: SessionId, created_at: str, nodes: Sequence[TraceNode]
     ) -> dict[str, Any]:
         """The graph as JSON."""
+        ...
+
+
+class Planning(Protocol):
+    """The plan of an agent. Each says what to tell the model, and whether the call failed.
+
+    The same `call_id` again changes nothing twice.
+    """
+
+    def propose(
+        self, call_id: CallId, goal: str, steps: tuple[str, ...]
+    ) -> Awaitable[tuple[str, bool]]:
+        """Make a plan."""
+        ...
+
+    def revise(
+        self, call_id: CallId, steps: tuple[str, ...], reason: str
+    ) -> Awaitable[tuple[str, bool]]:
+        """Replace the open steps."""
+        ...
+
+    def close(self, call_id: CallId, status: StepStatus, note: str) -> Awaitable[tuple[str, bool]]:
+        """End the open step."""
         ...
 
 
@@ -72,5 +103,7 @@ class ToolContext:
     """All nodes of the session, in the order of their creation."""
     search: Callable[[str, int], Awaitable[list[Passage]]]
     """Passages of the work tree for a query, best first (query, how many)."""
+    planning: Planning | None = None
+    """The plan of the calling agent."""
     redact: Callable[[str], str] = str
     """Takes known secrets out of what a tool keeps beside its result."""

@@ -1,7 +1,8 @@
 """The graph tools: how the trace agent edits the reasoning graph.
 
 They are sequential, because a node without a parent follows the one made before it. Ids of nodes
-derive from the call id: making a node again changes nothing.
+derive from the call id: making a node again changes nothing. Files a node stands for are named by
+logical paths of the workspace; they need not exist (yet).
 """
 
 import json
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from brainpilot_rt.domain.errors import Conflict, NotFound
 from brainpilot_rt.domain.tools import Effect
-from brainpilot_rt.domain.trace import TraceNode
+from brainpilot_rt.domain.trace import ARTIFACTS_MAX, TraceArtifact, TraceNode
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
 
@@ -24,11 +25,23 @@ _Word = Annotated[str, Field(min_length=1, max_length=40)]
 _Text = Annotated[str, Field(max_length=_TEXT_CHARS_MAX)]
 
 
+class Artifact(Arguments):
+    """A file that shows it."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4_000, description="Workspace path.")]
+    type: Annotated[_Word | None, Field(description="code, data, report, figure, ...")] = None
+
+
+_Artifacts = Annotated[
+    tuple[Artifact, ...], Field(max_length=ARTIFACTS_MAX, description="Files it made or rests on.")
+]
+
+
 class CreateTraceNode(Arguments):
     """Add a node to the reasoning graph.
 
     With parent_id it is a part of that node; without, it follows the node created last. The
-    answer names the new node's id.
+    answer names the node's id; what is there already (title, type, parent) is not made again.
     """
 
     title: _Title
@@ -38,10 +51,14 @@ class CreateTraceNode(Arguments):
     )
     description: _Text | None = None
     parent_id: _Id | None = None
+    artifacts: _Artifacts = ()
 
 
 class UpdateTraceNode(Arguments):
-    """Change a node of the reasoning graph; what is not given stays as it is."""
+    """Change a node of the reasoning graph; what is not given stays as it is.
+
+    Artifacts are added to those it has.
+    """
 
     node_id: _Id
     status: _Word | None = None
@@ -49,6 +66,7 @@ class UpdateTraceNode(Arguments):
     content: _Text | None = None
     title: _Title | None = None
     description: _Text | None = None
+    artifacts: _Artifacts = ()
 
 
 class AddTraceRelation(Arguments):
@@ -83,16 +101,22 @@ async def _create(context: ToolContext, wanted: CreateTraceNode) -> ToolOutput:
         updated_at=now,
     )
     node = context.trace_rules.place(nodes, node, wanted.parent_id)
+    if node.id != node_id:
+        return ToolOutput(f"That is node {node.id} already; update_trace_node changes it.")
+    node = context.trace_rules.attach(node, _checked(context, wanted.artifacts))
     await context.save_trace("created", node)
     edges = ", ".join(f"{edge.relation} {edge.id}" for edge in node.parents)
     return ToolOutput(f"Created node {node_id}" + (f" ({edges})." if edges else "."))
 
 
 async def _update(context: ToolContext, wanted: UpdateTraceNode) -> ToolOutput:
-    changes = wanted.model_dump(exclude={"node_id"}, exclude_none=True)
+    changes = wanted.model_dump(exclude={"node_id", "artifacts"}, exclude_none=True)
     found = next((node for node in context.trace_nodes() if node.id == wanted.node_id), None)
     if found is None:
         raise NotFound(f"there is no trace node {wanted.node_id!r}")
+    artifacts = _checked(context, wanted.artifacts)
+    if artifacts:
+        changes["artifacts"] = context.trace_rules.attach(found, artifacts).artifacts
     if not changes:
         return ToolOutput("Nothing to change was given.", failed=True)
     await context.save_trace("updated", found.model_copy(update=_stamped(context, changes)))
@@ -114,6 +138,14 @@ async def _show(context: ToolContext, _: GetTraceGraph) -> ToolOutput:
     created_at = nodes[0].created_at if nodes else ""
     graph = context.trace_rules.trace_graph(context.session, created_at, nodes)
     return ToolOutput(json.dumps(graph["nodes"], ensure_ascii=False, indent=1))
+
+
+def _checked(context: ToolContext, artifacts: tuple[Artifact, ...]) -> list[TraceArtifact]:
+    """The files under their logical paths; BadRequest for what is not one."""
+    return [
+        TraceArtifact(path=context.workspace.resolve(one.path).short, type=one.type)
+        for one in artifacts
+    ]
 
 
 def _stamped(context: ToolContext, changes: dict[str, Any]) -> dict[str, Any]:

@@ -138,10 +138,6 @@ class SessionRoutes:
         found = await self._backend.letters(session_of(request))
         return json_response((200, {"letters": [letter_json(letter) for letter in found]}))
 
-    async def trace(self, request: Request) -> Response:
-        """GET /sessions/{id}/trace."""
-        return json_response((200, await self._backend.trace(session_of(request))))
-
     async def stats(self, request: Request) -> Response:
         """GET /sessions/{id}/stats."""
         return json_response((200, await self._backend.stats(session_of(request))))
