@@ -55,9 +55,22 @@ class Surroundings:
 
 def system_prompt(persona: str, around: Surroundings, marker: str = "") -> str:
     """The whole system prompt: persona, place, marker; a blank line between the parts."""
+    return joined([identity(persona, around.agent), place(around), marker])
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The parts that are not empty, a blank line between them."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def identity(persona: str, agent: AgentName) -> str:
+    """Who the agent is: what never changes in a run."""
+    return joined([persona.strip(), f'You are "{agent}".'])
+
+
+def place(around: Surroundings) -> str:
+    """The team and the open tasks: what changes with every turn; empty when there is nothing."""
     parts = [
-        persona.strip(),
-        f'You are "{around.agent}".',
         _listed("The team:", (_member(member, around.agent) for member in around.team)),
         _listed(
             "Tasks you hold; deliver each with send_message, msg_type result_deliver and its id:",
@@ -68,9 +81,8 @@ def system_prompt(persona: str, around: Surroundings, marker: str = "") -> str:
             (f"{task.task_id} with {task.other}: {_flat(task.title)}" for task in around.waits),
         ),
         around.workspace.strip(),
-        marker,
     ]
-    return "\n\n".join(part for part in parts if part)
+    return joined(parts)
 
 
 def _member(member: Member, reader: AgentName) -> str:

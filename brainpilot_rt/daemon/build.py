@@ -41,7 +41,9 @@ from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.secrets import Secrets
+from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills, user_libraries
+from brainpilot_rt.supervision.sources import Sources
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
@@ -279,6 +281,9 @@ async def _organs(
         search=retrieval.search_fresh,
         workspace=worktrees.of,
         skills=skills,
+        shown=Shown(
+            ground.log, ground.hub, Sources(template.folder / "agents", ground.secrets.text)
+        ),
         profile=crew.profile,
         grants=crew.grants,
         prompts=template.prompts,

@@ -1,23 +1,50 @@
 """What a run reads, turn by turn: gathered before each model call, assembled, and said in the log.
 
-Pure parts are in `context/`; here is where live files and rows are read for them.
+    prepare   looks at live files and rows (on a thread), and compacts a conversation that is long
+    assemble  puts the sections together, in one synchronous step
+
+The order serves the provider's prompt cache: the persona first, what changes with every turn last.
+Each section is recorded with its size, its budget and what was left out of it and why. Pure parts
+are in `context/`.
 """
 
-import hashlib
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from brainpilot_rt.agents.definition import AgentDefinition
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.context.assembly import Assembled
-from brainpilot_rt.context.sections import Member, OpenTask, Surroundings, system_prompt
+from brainpilot_rt.context.conversation import Conversation
+from brainpilot_rt.context.memory import Memory
+from brainpilot_rt.context.sections import (
+    Member,
+    OpenTask,
+    Surroundings,
+    identity,
+    joined,
+    place,
+)
+from brainpilot_rt.context.sources import (
+    CHARS_PER_TOKEN,
+    Part,
+    Source,
+    assemble_sources,
+    facts_source,
+    health_source,
+)
+from brainpilot_rt.context.window import Asked
 from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import CommandRejected
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.domain.memory import tokens_of
-from brainpilot_rt.domain.messages import Message
+from brainpilot_rt.domain.messages import Message, UserMessage
 from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.domain.skills import Skill
 from brainpilot_rt.domain.thinking import ContextSection
 from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.supervision.compaction import Compaction
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.shown import digest_of
 
 
 class RunContext:
@@ -27,52 +54,133 @@ class RunContext:
         self._organs = organs
         self._identity = identity
         self._definition = definition
+        self._compaction = Compaction(organs, identity)
         self._turn = 0
-        self._digest = ""
+        self._query = ""
+        self._gathered: tuple[Source, ...] = ()
+        self._conversation: Conversation | None = None
+        self._memory: Memory | None = None
+        self._seconds = 0.0
 
     async def prepare(self, turn: int) -> Sequence[Message] | None:
         """Gather what `turn` is assembled from; a conversation that was compacted is returned."""
+        organs, session = self._organs, self._identity.session
         self._turn = turn
-        return None
+        memories = getattr(organs, "memories", None)
+        self._memory = await memories.of(session) if memories is not None else None
+        conversation = await self._conversed()
+        compacted = await self._compaction.look(turn, conversation)
+        if compacted:
+            conversation = await self._conversed()
+        self._conversation = conversation
+        began = organs.clock.monotonic()
+        messages = conversation.messages()
+        self._query = _asked(messages)
+        self._gathered, skills = await asyncio.to_thread(self._gather)
+        self._seconds = organs.clock.monotonic() - began
+        await organs.skills.report(session, skills)
+        return messages if compacted else None
+
+    async def _conversed(self) -> Conversation:
+        organs, who = self._organs, self._identity
+        mail = [one.letter for one in organs.manager.state(who.session).letters.values()]
+        return await organs.conversations.of(who.session, who.agent, mail)
+
+    def _gather(self) -> tuple[tuple[Source, ...], tuple[Skill, ...]]:
+        organs, who = self._organs, self._identity
+        try:
+            tree = organs.workspace(who.session)
+            skills = organs.skills.find(tree)
+        except CommandRejected as fault:
+            return (Source(name="workspace", label="none", warnings=(fault.message,)),), ()
+        return organs.shown.sources.gather(who.agent, tree, skills, self._query), skills
 
     def assemble(
         self, history: Sequence[Message], guidance: str, marker: str
     ) -> tuple[Assembled, ev.ContextAssembled]:
         """What the model reads now, and the fact that says so."""
-        organs, identity = self._organs, self._identity
-        around = surroundings(organs.manager.state(identity.session), identity.agent)
-        ending = "\n\n".join(part for part in (guidance, marker) if part)
-        system = system_prompt(self._definition.system, around, ending)
-        assembler = organs.conversations.assembler(identity.session, identity.agent)
+        organs, who = self._organs, self._identity
+        began = organs.clock.monotonic()
         budget = organs.settings.context_chars_max
-        assembled = assembler.assemble(system, history, budget_chars=budget)
-        return assembled, self._fact(assembled)
-
-    def _fact(self, assembled: Assembled) -> ev.ContextAssembled:
-        digest = hashlib.sha256(assembled.system.encode()).hexdigest()[:16]
-        text = None if digest == self._digest else assembled.system
-        self._digest = digest
-        persona = ContextSection(
-            name="persona",
-            tokens=tokens_of(assembled.system),
-            items=1,
-            digest=digest,
-            text=text,
-        )
-        said = ContextSection(
+        assembler = organs.conversations.assembler(who.session, who.agent)
+        said = assembler.assemble("", history, budget_chars=budget)
+        parts = [
+            Part(name="persona", text=identity(self._definition.system, who.agent), items=1),
+            *self._sources(),
+            *self._window(said),
+            Part(name="team", text=place(surroundings(self._state(), who.agent)), items=1),
+            Part(name="program", text=joined([guidance, marker]), items=1),
+        ]
+        system = joined(part.text for part in parts)
+        sections = [self._section(part) for part in parts if part.text or part.why]
+        spoken = ContextSection(
             name="conversation",
-            tokens=0,
-            items=len(assembled.messages),
-            left_out=assembled.left_out,
-            why="older than what fits" if assembled.left_out else "",
+            tokens=-(-said.chars // CHARS_PER_TOKEN),
+            budget=budget // CHARS_PER_TOKEN,
+            items=len(said.messages),
+            left_out=said.left_out,
+            why="older than what fits" if said.left_out else "",
         )
-        return ev.ContextAssembled(
-            run_id=self._identity.run_id,
-            agent=self._identity.agent,
+        seconds = self._seconds + organs.clock.monotonic() - began
+        fact = ev.ContextAssembled(
+            run_id=who.run_id,
+            agent=who.agent,
             turn=self._turn,
-            sections=(persona, said),
-            tokens=persona.tokens + said.tokens,
+            sections=(*sections, spoken),
+            tokens=sum(section.tokens for section in sections) + spoken.tokens,
+            duration_us=round(seconds * 1_000_000),
         )
+        return replace(said, system=system), fact
+
+    def _state(self) -> SessionState:
+        return self._organs.manager.state(self._identity.session)
+
+    def _sources(self) -> tuple[Part, ...]:
+        organs = self._organs
+        no_shell = organs.liveness.no_shell
+        troubles = [
+            *organs.shown.troubles(self._identity.session),
+            *([f"commands can not be run ({no_shell})"] if no_shell else []),
+        ]
+        facts = self._memory.items("facts") if self._memory is not None else ()
+        sources = [*self._gathered, facts_source(facts), health_source(troubles)]
+        return assemble_sources(sources, organs.thinking.sources_tokens_max)
+
+    def _window(self, said: Assembled) -> tuple[Part, ...]:
+        organs, who = self._organs, self._identity
+        if self._memory is None or self._conversation is None:
+            return ()
+        spoken = sum(isinstance(one, UserMessage) for one in said.messages)
+        asked = Asked(
+            agent=who.agent,
+            query=self._query,
+            since_ms=self._conversation.since_ms(spoken),
+            tokens_max=organs.thinking.memory_tokens_max,
+            items_max=organs.thinking.section_items_max,
+        )
+        return organs.shown.window(who.session, who.agent).parts(self._memory, asked)
+
+    def _section(self, part: Part) -> ContextSection:
+        digest = digest_of(part.text) if part.text else ""
+        who = self._identity
+        known = not digest or self._organs.shown.knows(who.session, who.agent, digest)
+        return ContextSection(
+            name=part.name,
+            tokens=part.tokens,
+            budget=part.budget,
+            items=part.items,
+            left_out=part.left_out,
+            why=part.why,
+            item_ids=part.item_ids,
+            digest=digest,
+            text=None if known else part.text,
+        )
+
+
+def _asked(messages: Sequence[Message]) -> str:
+    """What the agent was asked last: the text of the latest message that is not its own."""
+    said = (one.text for one in reversed(messages) if isinstance(one, UserMessage))
+    return next(said, "")
 
 
 def surroundings(state: SessionState, agent: AgentName) -> Surroundings:

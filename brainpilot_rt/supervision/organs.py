@@ -18,7 +18,9 @@ from brainpilot_rt.settings import AgentSettings, ThinkingSettings
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.secrets import Secrets
+from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills
+from brainpilot_rt.tools.breakers import Circuits
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.workspace.files import Workspace
 
@@ -41,6 +43,8 @@ class Organs:
     workspace: Callable[[SessionId], Workspace]
     skills: Skills
     """What a session knows of skills."""
+    shown: Shown
+    """What agents were shown, and where their sources are read."""
     profile: Callable[[str], Profile]
     """Role -> profile."""
     prompts: Callable[[], Mapping[str, str]]
@@ -57,6 +61,9 @@ class Organs:
     settings: AgentSettings
     thinking: ThinkingSettings
     attempts_max: int
+    circuits: Circuits = field(default_factory=Circuits)
+    free: Callable[[ModelRef | None], bool] = lambda _model: False
+    """Whether a call of this model (None: the default) costs nothing."""
     secrets: Secrets = field(default_factory=Secrets)
     grants: Callable[[str], frozenset[str]] = allowed_tools
     """Role -> names of the built-in tools it may use."""

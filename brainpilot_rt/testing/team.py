@@ -44,13 +44,16 @@ from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills
+from brainpilot_rt.supervision.sources import Sources
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
 from brainpilot_rt.testing.sources import START
 from brainpilot_rt.testing.watcher import ManualWatcher
+from brainpilot_rt.tools.planning import planning_tools
 from brainpilot_rt.tools.registry import Registry, Tool
 from brainpilot_rt.tools.team import team_tools
 from brainpilot_rt.workspace.files import Workspace
@@ -163,6 +166,7 @@ def plain_profile(_role: str) -> Profile:
             system="A test.",
             tools=persona.tools if persona else ("send_message",),
             max_turns=context.max_turns,
+            programs=persona.programs if persona else ("react",),
         )
 
     return Profile("plain", create)
@@ -184,6 +188,7 @@ class Setup:
     """Beside the tools of the team."""
     limits: SessionLimits = field(default_factory=SessionLimits)
     agents: AgentSettings = field(default_factory=AgentSettings)
+    thinking: ThinkingSettings = field(default_factory=ThinkingSettings)
     mail: bool = False
     """Serve mailbox directories."""
     clock: Clock | None = None
@@ -228,10 +233,11 @@ class _Parts:
             ),
             stream=stream,
             model_of=lambda _provider, _model: None,
-            tools=partial(_ready, Registry([*team_tools(), *setup.tools])),
+            tools=partial(_ready, Registry([*team_tools(), *planning_tools(), *setup.tools])),
             search=_nothing_found,
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
+            shown=Shown(log, hub, Sources(root / "agents")),
             profile=plain_profile,
             prompts=dict,
             trace_nodes=self.traces.nodes,
@@ -241,7 +247,7 @@ class _Parts:
             clock=clock,
             new_id=new_id,
             settings=settings,
-            thinking=ThinkingSettings(),
+            thinking=setup.thinking,
             attempts_max=setup.limits.attempts_max,
         )
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
