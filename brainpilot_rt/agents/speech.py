@@ -104,8 +104,9 @@ class Speech:
 
     async def _announce(self, text: GrowingText) -> None:
         text.announcing = True
-        [recorded] = await self._ports.emit(self._started(text))
-        text.started_seq = recorded.seq
+        # What was held for the next commit comes back with it.
+        records = await self._ports.emit(self._started(text))
+        text.started_seq = next(one.seq for one in records if isinstance(one.event, TextStarted))
         self._show(text)
 
     def _show(self, text: GrowingText) -> None:
