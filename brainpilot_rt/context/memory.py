@@ -76,6 +76,13 @@ class _Shelf:
     tokens: int = 0
     version: int = 0
     ranking: Ranking | None = None
+    listed: tuple[MemoryItem, ...] | None = None
+    """`items` as a tuple, until the next change."""
+
+    def all(self) -> tuple[MemoryItem, ...]:
+        if self.listed is None:
+            self.listed = tuple(self.items.values())
+        return self.listed
 
     def put(self, item: MemoryItem, *, first: bool = False) -> None:
         known = self.items.get(item.id)
@@ -84,6 +91,7 @@ class _Shelf:
         self.items[item.id] = item
         self.use(item.id)
         self.version += 1
+        self.listed = None
         if self.ranking is not None:
             self.ranking.add(item.id, item.content)
         elif len(self.items) >= RANKED_FROM:
@@ -94,6 +102,7 @@ class _Shelf:
         if gone is not None:
             self.tokens -= gone.tokens
             self.version += 1
+            self.listed = None
             self.used.pop(item_id, None)
             if self.ranking is not None:
                 self.ranking.remove(item_id)
@@ -132,13 +141,15 @@ class Memory:
     # --- reading --------------------------------------------------------------------------
 
     def items(self, section: SectionName, agent: AgentName | None = None) -> tuple[MemoryItem, ...]:
-        """The items of a section, oldest first.
+        """The items of a section, oldest first; those of one place are one tuple until it changes.
 
         Of a section that each agent has its own of: the agent's, or those of all.
         """
         shelves = [shelf for _, shelf in self._of(section, agent)]
-        found = tuple(item for shelf in shelves for item in shelf.items.values())
-        return found if len(shelves) < 2 else tuple(sorted(found, key=lambda one: one.at_ms))  # noqa: PLR2004 - of several shelves
+        if len(shelves) == 1:
+            return shelves[0].all()
+        found = (item for shelf in shelves for item in shelf.all())
+        return tuple(sorted(found, key=lambda one: one.at_ms))
 
     def get(self, item_id: str) -> MemoryItem | None:
         """The item of that id."""

@@ -39,12 +39,14 @@ from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.crew import Crew
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
+from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills, user_libraries
 from brainpilot_rt.supervision.sources import Sources
 from brainpilot_rt.supervision.storage import Storage
+from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
 from brainpilot_rt.supervision.tokens import TokenFile
@@ -287,6 +289,7 @@ async def _organs(
         profile=crew.profile,
         grants=crew.grants,
         prompts=template.prompts,
+        memories=Memories(ground.log, ground.hub, ground.manager, ground.clock),
         trace_nodes=traces.nodes,
         load_trace=traces.load,
         destroy=destroy,
@@ -298,6 +301,7 @@ async def _organs(
         attempts_max=settings.sessions.attempts_max,
         secrets=ground.secrets,
     )
+    Summaries(organs)
     supervisor = Supervisor(organs, ground.tasks, ground.clock)
     made.append(supervisor)
     return organs, supervisor
@@ -306,5 +310,5 @@ async def _organs(
 def _crashed(stop: Stop, name: str, cause: BaseException) -> None:
     """A worker's crash is its own; a crash of an endless task ends the daemon in order."""
     _log.critical("%s crashed: %r", name, cause)
-    if not name.startswith(("run ", "wake ", "stall notice")):
+    if not name.startswith(("run ", "wake ", "stall notice", "memory ")):
         stop.because(f"{name} crashed")

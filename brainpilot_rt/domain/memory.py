@@ -80,6 +80,25 @@ class MemoryItem(Value):
         return tokens_of(self.content)
 
 
+class Draft(Value):
+    """What shall be remembered, before it has an id and a time."""
+
+    section: SectionName
+    content: str
+    agent: AgentName
+    """Whose it is."""
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    block: Block | None = None
+    finding: Finding | None = None
+
+    def item(self, at_ms: int) -> MemoryItem:
+        """The item it becomes at that time."""
+        owner = place_of(self.section, self.agent)[1]
+        made = item_id(self.section, at_ms, self.content, owner)
+        return MemoryItem(id=made, at_ms=at_ms, **dict(self))
+
+
 def tokens_of(text: str) -> int:
     """Estimated tokens of a text."""
     return max(1, len(text) // 4)

@@ -73,6 +73,8 @@ def summarise(
 ) -> ev.MemorySummarised:
     """One item for what was evicted; `Conflict` when it is no shorter or has no room any more."""
     place = (evicted.section, evicted.agent)
+    if not item.content.strip():
+        raise Conflict("the summary is empty")
     if item.tokens >= evicted.tokens:
         raise Conflict(f"the summary has {item.tokens} tokens, what it stands for {evicted.tokens}")
     used = _tokens(state.memory, place)

@@ -17,6 +17,7 @@ from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import AgentSettings, ThinkingSettings
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
+from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills
@@ -41,6 +42,8 @@ class Organs:
     """Every tool there is; the first call may have to wait for the probe of the sandbox."""
     search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]]
     workspace: Callable[[SessionId], Workspace]
+    memories: Memories
+    """What each session remembers."""
     skills: Skills
     """What a session knows of skills."""
     shown: Shown

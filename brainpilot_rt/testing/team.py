@@ -43,11 +43,13 @@ from brainpilot_rt.supervision.backend import Backend
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
+from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.supervision.sources import Sources
 from brainpilot_rt.supervision.storage import Storage
+from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
@@ -240,6 +242,7 @@ class _Parts:
             shown=Shown(log, hub, Sources(root / "agents")),
             profile=plain_profile,
             prompts=dict,
+            memories=Memories(log, hub, self.manager, clock),
             trace_nodes=self.traces.nodes,
             load_trace=self.traces.load,
             destroy=self._destroy,
@@ -250,6 +253,7 @@ class _Parts:
             thinking=setup.thinking,
             attempts_max=setup.limits.attempts_max,
         )
+        Summaries(self.organs)
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
 
     def _on_item(self, item: Item) -> None:
