@@ -44,7 +44,7 @@ class ContextSection(Value):
 
     name: str
     """`persona`, a source (`soul`, `memory`, `skill`, `heartbeat`, `workspace`, `reference`), a
-    section of memory, `program`, or `conversation`."""
+    section of memory, `team`, `program`, or `conversation`."""
     tokens: int
     budget: int | None = None
     items: int = 0

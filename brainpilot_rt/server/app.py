@@ -39,6 +39,7 @@ from brainpilot_rt.server.routes.sessions import (
 )
 from brainpilot_rt.server.routes.streams import StreamRoutes
 from brainpilot_rt.server.routes.trace import TraceRoutes
+from brainpilot_rt.server.routes.turns import TurnRoutes
 from brainpilot_rt.server.security import Guard, Rules
 from brainpilot_rt.server.stream import Streams
 
@@ -142,6 +143,16 @@ def _trace_rows(to: TraceRoutes) -> list[Row]:
     ]
 
 
+def _turn_rows(to: TurnRoutes) -> list[Row]:
+    one = "/sessions/{id}/turns"
+    newest = {"limit": "newest turns wanted, at most 1000 (50)"}
+    found = {**_FOUND, 404: "no such session or turn"}
+    return [
+        Row("GET", one, to.index, "What each turn cost and was for", _FOUND, query=newest),
+        Row("GET", f"{one}/{{n}}/context", to.context, "What the model read in a turn", found),
+    ]
+
+
 def _talk_rows(to: ConversationRoutes) -> list[Row]:
     one = "/sessions/{id}"
     said, stop = (MessageBody, AnswerBody), (InterruptBody,)
@@ -212,6 +223,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *_service_rows(service),
         *_session_rows(SessionRoutes(backend, config)),
         *_trace_rows(TraceRoutes(backend)),
+        *_turn_rows(TurnRoutes(backend)),
         *_talk_rows(ConversationRoutes(backend, config)),
         *_file_rows(FileRoutes(backend, config)),
         *_stream_rows(StreamRoutes(backend, streams)),

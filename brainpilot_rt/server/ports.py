@@ -10,6 +10,7 @@ from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.server.trace_port import TraceViews
+from brainpilot_rt.server.turns_port import TurnViews
 from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
 from brainpilot_rt.supervision.answers import (
     Interrupted,
@@ -30,6 +31,11 @@ class Backend(Protocol):
     @property
     def trace_views(self) -> TraceViews:
         """The reasoning graph and the causal record."""
+        ...
+
+    @property
+    def turns(self) -> TurnViews:
+        """What agents read, turn by turn."""
         ...
 
     @property

@@ -41,6 +41,7 @@ from brainpilot_rt.supervision.stats import stats_of
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces, TraceViews
+from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.supervision.worktrees import Worktrees
 from brainpilot_rt.workspace.files import Workspace
 
@@ -69,6 +70,7 @@ class Backend:
         self.version, self.instance_id = identity
         self.log: EventLog = organs.log
         self.trace_views = TraceViews(organs.log)
+        self.turns = Turns(organs.log)
         self.audit_violations = 0
         self.not_ready: list[str] = []
         self._organs = organs

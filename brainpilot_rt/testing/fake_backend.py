@@ -37,6 +37,7 @@ from brainpilot_rt.sessions.views import (
     SessionSummary,
 )
 from brainpilot_rt.supervision.traces import TraceViews
+from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_sessions import FakeSessions
 from brainpilot_rt.workspace.files import Workspace
 
@@ -50,6 +51,7 @@ class FakeBackend(FakeSessions):
     def __init__(self, clock: Clock, new_id: NewId, folder: Path) -> None:
         super().__init__(clock)
         self.trace_views = TraceViews(self.log)
+        self.turns = Turns(self.log)
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
         self.read_only: str | None = None
