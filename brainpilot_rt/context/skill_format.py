@@ -128,7 +128,8 @@ def _fields(front: str, problems: list[str]) -> dict[str, _Node] | None:
 
 def _where(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or "a character that can not stand there"
+    named = getattr(error, "problem", None) or getattr(error, "reason", None)
+    reason = named or "a character that can not stand there"
     line = getattr(mark, "line", None)
     return f"line {line + 2}: {reason}" if isinstance(line, int) else str(reason)
 
@@ -241,7 +242,7 @@ def _tools(fields: Mapping[str, _Node], problems: list[str]) -> str:
 
 
 def _metadata(fields: Mapping[str, _Node], problems: list[str]) -> dict[str, str]:
-    given = fields.get("metadata", {})
+    given = fields.get("metadata") or {}
     if not isinstance(given, dict):
         problems.append("metadata has no fields: write 'key: value' lines below it, indented")
         return {}

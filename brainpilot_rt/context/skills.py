@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from brainpilot_rt.context.skill_format import DESCRIPTION_MAX, NAME_MAX, SkillText, read_skill
@@ -112,6 +113,22 @@ class SkillReader:
 def catalogue(libraries: Sequence[Library]) -> tuple[Skill, ...]:
     """Read libraries once, as `SkillReader.catalogue` does."""
     return SkillReader().catalogue(libraries)
+
+
+def checked(path: Path) -> list[Skill]:
+    """What lies at a path of this machine: a skill's folder, its `SKILL.md`, or a library. Blocks.
+
+    A path that holds no skill gives one broken skill that says so.
+    """
+    real = path.resolve()
+    folder = real.parent if real.name in _NAMES and real.is_file() else real
+    outside = Library(str(folder.parent), Workspace(folder.parent), "user")
+    inside = LogicalPath("workspace", (folder.name,))
+    for name in _NAMES:
+        if (folder / name).exists() or (folder / name).is_symlink():
+            return [SkillReader().skill(outside, inside, name)]
+    found = catalogue([Library(str(folder), Workspace(folder), "user")]) if folder.is_dir() else ()
+    return list(found) or [_broken(outside, inside, f"there is no {_NAMES[0]}: write one")]
 
 
 def fitting(skills: Sequence[Skill], query: str, k: int) -> list[Skill]:
