@@ -66,8 +66,7 @@ class RunContext:
         """Gather what `turn` is assembled from; a conversation that was compacted is returned."""
         organs, session = self._organs, self._identity.session
         self._turn = turn
-        memories = getattr(organs, "memories", None)
-        self._memory = await memories.of(session) if memories is not None else None
+        self._memory = await organs.memories.of(session)
         conversation = await self._conversed()
         compacted = await self._compaction.look(turn, conversation)
         if compacted:

@@ -1,8 +1,8 @@
 """Conversations in memory: at most so many, kept current by the feed, read again when needed.
 
 A conversation is a projection of the log (`context/conversation.py`). Reading it back is bounded:
-the newest events that can matter for the character budget, so that the thousandth run of a session
-costs what the first one did.
+the newest events that can matter for the character budget, and none that a summary stands for, so
+that the thousandth run of a session costs what the first one did.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from typing import Final
 
 from brainpilot_rt.context.assembly import Assembler
 from brainpilot_rt.context.conversation import Conversation
-from brainpilot_rt.domain.events import Chunk, Recorded
+from brainpilot_rt.domain.events import Chunk, ConversationCompacted, Recorded
 from brainpilot_rt.domain.ids import AgentName, SessionId
 from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.messages import Message, ToolResultMessage, UserMessage
@@ -102,7 +102,7 @@ class Conversations:
         self._stop_listening()
 
     async def _newest(self, session: SessionId, agent: AgentName) -> list[Recorded]:
-        """Enough of the log's end to fill the character budget twice."""
+        """Enough of the log's end to fill the character budget twice, or back to a summary."""
         events: list[Recorded] = []
         before: int | None = None
         for _ in range(PAGES_MAX):
@@ -111,6 +111,8 @@ class Conversations:
             if len(page) < PAGE:
                 break
             before = page[0].seq
+            if before <= _summarised(events, agent):
+                break
             probe = Conversation(agent)
             for recorded in events:
                 probe.apply(recorded)
@@ -127,6 +129,18 @@ class Conversations:
         for (session, _), conversation in self._kept.items():
             if session == item.session:
                 conversation.apply(item)
+
+
+def _summarised(events: Iterable[Recorded], agent: AgentName) -> int:
+    """Up to which `seq` a summary stands for what the agent said and read; 0 when none does."""
+    through = 0
+    for recorded in events:
+        match recorded.event:
+            case ConversationCompacted(agent=whose, through_seq=seq) if whose == agent:
+                through = seq
+            case _:
+                pass
+    return through
 
 
 def _chars(message: Message) -> int:
