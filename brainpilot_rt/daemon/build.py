@@ -20,7 +20,7 @@ from brainpilot_rt.aiokit.lag import LoopLag
 from brainpilot_rt.aiokit.lock import InstanceLock
 from brainpilot_rt.aiokit.sources import Clock, NewId, SystemClock, UlidSource
 from brainpilot_rt.aiokit.tasks import TaskSet
-from brainpilot_rt.context.retrieval import Retrieval
+from brainpilot_rt.context.retrieval.index import Retrieval
 from brainpilot_rt.daemon.stop import Stop, stop_when_displaced
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, SessionId
@@ -259,7 +259,9 @@ async def _organs(
     # The probe of the sandbox starts processes: nobody waits for it but the first run.
     home = settings.environment.get("HOME")
     skills = Skills(user_libraries(settings.data_dir, home), ground.log, ground.manager.record)
-    tools = ground.tasks.spawn(toolbox(settings, skills, ground.liveness), name="toolbox")
+    memories = Memories(ground.log, ground.hub, ground.manager, ground.clock)
+    box = toolbox(settings, skills, memories, ground.liveness)
+    tools = ground.tasks.spawn(box, name="toolbox")
     crew = ground.crew
     made: list[Supervisor] = []
 
@@ -289,7 +291,7 @@ async def _organs(
         profile=crew.profile,
         grants=crew.grants,
         prompts=template.prompts,
-        memories=Memories(ground.log, ground.hub, ground.manager, ground.clock),
+        memories=memories,
         trace_nodes=traces.nodes,
         load_trace=traces.load,
         destroy=destroy,

@@ -46,7 +46,7 @@ AT_HOME = {
     "settings.py": "import os\nimport brainpilot_rt.domain\n",
     "server/app.py": "import starlette\n",
     "eventlog/sqlite.py": "import aiosqlite\n",
-    "context/retrieval.py": "import aiosqlite\n",
+    "context/retrieval/store.py": "import aiosqlite\n",
     "mailbox/watcher.py": "import watchfiles\n",
     "models/anthropic.py": "import httpx\n",
     "models/routing.py": "def sample():\n    import numpy\n",
