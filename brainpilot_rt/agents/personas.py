@@ -12,12 +12,15 @@ from importlib import resources
 from typing import Final
 
 from brainpilot_rt.agents.definition import AgentDefinition, Profile, RequestContext, define_agent
+from brainpilot_rt.agents.programs.choice import ALL_PROGRAMS
 from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.thinking import PLANNING_TOOLS, ProgramName
 
 _LEADING: Final = ("rules-leading", "rules-evidence", "rules-all")
 _SERVING: Final = ("rules-serving", "rules-evidence", "rules-all")
 
-_TEAM: Final = ("send_message", "record_trace", "skill_search", "search")
+_MEMORY: Final = ("remember", "recall", "record_finding", "forget")
+_TEAM: Final = ("send_message", "record_trace", "skill_search", "search", *_MEMORY)
 _FILES: Final = ("read", "write", "edit", "grep", "find", "glob", "ls")
 _GRAPH: Final = (
     "create_trace_node",
@@ -34,6 +37,7 @@ class Persona:
     role: str
     tools: tuple[str, ...]
     rules: tuple[str, ...] = _SERVING
+    programs: tuple[ProgramName, ...] = ("react", "research")
 
     def system(self, override: str | None = None) -> str:
         """The system prompt; `override` takes the place of the text about the role. Reads files."""
@@ -43,13 +47,22 @@ class Persona:
 
 _MAKING: Final = ("create_agent", "destroy_agent", "ask_user")
 _ROLES: Final = (
-    Persona("principal", (*_TEAM, *_MAKING, *_FILES, "bash"), _LEADING),
-    Persona("librarian", (*_TEAM, "read", "grep", "find", "glob")),
+    Persona(
+        "principal",
+        (*_TEAM, *_MAKING, *PLANNING_TOOLS, *_FILES, "bash"),
+        _LEADING,
+        ALL_PROGRAMS,
+    ),
+    Persona(
+        "librarian",
+        (*_TEAM, "read", "grep", "find", "glob"),
+        programs=("respond", "react", "research"),
+    ),
     Persona("experimentalist", (*_TEAM, *_FILES, "bash")),
     Persona("engineer", (*_TEAM, *_FILES, "bash")),
     Persona("writer", (*_TEAM, "ask_user", *_FILES)),
     Persona("auditor", (*_TEAM, "read", "grep", "find", "glob", "bash", "write")),
-    Persona("trace", (*_GRAPH, "read"), ()),
+    Persona("trace", (*_GRAPH, "read"), (), ("react",)),
 )
 
 EXPERT: Final = Persona("expert", (*_TEAM, "read", "grep", "find"))
@@ -84,6 +97,7 @@ def team_profile(overrides: Mapping[str, str] | None = None) -> Profile:
             tools=persona.tools,
             max_turns=context.max_turns,
             thinking_enabled=context.thinking != "off",
+            programs=persona.programs,
         )
 
     return Profile("team", create)

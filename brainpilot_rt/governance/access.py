@@ -2,9 +2,9 @@
 
 The same table of tools decides what is offered and what is refused.
 
-The rows are BrainPilot's (team tools and file tools per role), with one addition: everybody but the
-trace agent may `search` the work tree. Only the principal makes and ends agents. A role without a
-row is an expert that reads.
+The rows are BrainPilot's (team tools and file tools per role), with two additions: everybody but
+the trace agent may `search` the work tree and use the memory of the session. Only the principal
+makes and ends agents. A role without a row is an expert that reads.
 
 A client's token has a scope, and the daemon alone knows which: `read` sees, `write` also changes
 files and titles and stops things, `execute` also makes agents act: that is to run code as the user.
@@ -18,12 +18,15 @@ Scope: TypeAlias = Literal["read", "write", "execute"]
 SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "execute")
 """Each holds all before it."""
 
-_REPORTING: Final = frozenset({"send_message", "record_trace", "skill_search", "search"})
+_MEMORY: Final = frozenset({"remember", "recall", "record_finding", "forget"})
+_REPORTING: Final = _MEMORY | {"send_message", "record_trace", "skill_search", "search"}
 _READING: Final = frozenset({"read", "grep", "find"})
 _ALL_FILES: Final = frozenset({"read", "write", "edit", "bash", "grep", "find", "glob", "ls"})
 
 _BY_ROLE: Final[Mapping[str, frozenset[str]]] = {
-    "principal": _REPORTING | _ALL_FILES | {"create_agent", "destroy_agent", "ask_user"},
+    "principal": _REPORTING
+    | _ALL_FILES
+    | {"create_agent", "destroy_agent", "ask_user", "propose_plan", "revise_plan", "close_step"},
     "engineer": _REPORTING | _ALL_FILES,
     "experimentalist": _REPORTING | _ALL_FILES,
     "writer": (_REPORTING | _ALL_FILES | {"ask_user"}) - {"bash"},

@@ -14,10 +14,10 @@ from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.context.memory import KEPT, MATTERS, Memory
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.citations import Citation, write
+from brainpilot_rt.domain.citations import write
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import DAEMON_STREAM, USER, AgentName, RunId, SessionId
-from brainpilot_rt.domain.memory import Draft, Finding, MemoryItem
+from brainpilot_rt.domain.memory import Draft, Finding, MemoryItem, SectionName
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
@@ -67,6 +67,12 @@ class Memories:
         """The memory of a session that is kept; an empty one otherwise."""
         return self._kept[session] if session in self._kept else Memory()
 
+    async def items(
+        self, session: SessionId, section: SectionName, agent: AgentName | None = None
+    ) -> tuple[MemoryItem, ...]:
+        """The items of a section, oldest first (`Memory.items`)."""
+        return (await self.of(session)).items(section, agent)
+
     async def search(
         self, session: SessionId, query: str, top_k: int, **where: Any
     ) -> list[tuple[MemoryItem, float]]:
@@ -86,6 +92,18 @@ class Memories:
         Raises `BadRequest`, `TooLarge`, `SectionFull`, and `Conflict` for a run that has ended.
         """
         return await self._put(session, draft.item(self._clock.now_ms()), by, run_id, receipt)
+
+    async def record_finding(
+        self,
+        session: SessionId,
+        workspace: Workspace,
+        finding: Finding,
+        run_id: RunId | None,
+        by: AgentName,
+    ) -> MemoryItem:
+        """Remember a finding whose citation is looked up now, whatever it says of itself."""
+        checked = await asyncio.to_thread(checked_finding, workspace, finding)
+        return await self.remember(session, finding_draft(checked, by), by, run_id)
 
     async def edit(self, session: SessionId, item_id: str, changes: dict[str, Any]) -> MemoryItem:
         """Change an item as the user: its words, tags, block, or whether it is pinned."""
@@ -190,22 +208,18 @@ class Memories:
             self.on_evicted(recorded.session, event, words)
 
 
-def finding_of(workspace: Workspace, claim: str, cited: Citation, confidence: float) -> Finding:
-    """A claim with its citation looked up in the file: code says whether it holds. Blocks."""
-    [(found, wrong)] = looked_up(workspace, [cited])
-    return Finding(
-        claim=claim,
-        citation=found,
-        confidence=min(1.0, max(0.0, confidence)),
-        verified=not wrong,
-        reason=wrong,
-    )
+def checked_finding(workspace: Workspace, finding: Finding) -> Finding:
+    """The finding with its citation looked up: code says whether it holds. Blocks."""
+    if finding.citation is None:
+        return finding.model_copy(update={"verified": False, "reason": "it cites no source"})
+    [(found, wrong)] = looked_up(workspace, [finding.citation])
+    return finding.model_copy(update={"citation": found, "verified": not wrong, "reason": wrong})
 
 
 def finding_draft(finding: Finding, agent: AgentName) -> Draft:
     """A finding as it is remembered: the claim, its citation, and whether it holds."""
     cited = f" {write(finding.citation)}" if finding.citation else ""
-    doubt = "" if finding.verified else f" (not verified: {finding.reason or 'no source'})"
+    doubt = "" if finding.verified else f" (not verified: {finding.reason})"
     return Draft(
         section="findings", content=f"{finding.claim}{cited}{doubt}", agent=agent, finding=finding
     )

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision.liveness import Liveness
+from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.tools import sandbox
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.finding import finding_tools
+from brainpilot_rt.tools.memory import memory_tools
+from brainpilot_rt.tools.planning import planning_tools
 from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput
 from brainpilot_rt.tools.retrieving import search_tool
 from brainpilot_rt.tools.shell import ShellPolicy, shell_tool
@@ -21,7 +24,9 @@ from brainpilot_rt.tools.tracing import graph_tools
 _log = logging.getLogger(__name__)
 
 
-async def toolbox(settings: Settings, skills: Skills, liveness: Liveness) -> Registry:
+async def toolbox(
+    settings: Settings, skills: Skills, memories: Memories, liveness: Liveness
+) -> Registry:
     """Every tool there is; which of them an agent is offered is decided per role."""
     policy = await shell_policy(settings)
     shell = shell_tool(policy)
@@ -34,6 +39,8 @@ async def toolbox(settings: Settings, skills: Skills, liveness: Liveness) -> Reg
             *finding_tools(),
             *team_tools(),
             *graph_tools(),
+            *memory_tools(memories),
+            *planning_tools(),
             search_tool(),
             skill_tool(skills),
             *([_leased(shell, liveness)] if shell else []),

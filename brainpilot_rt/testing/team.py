@@ -55,6 +55,7 @@ from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
 from brainpilot_rt.testing.sources import START
 from brainpilot_rt.testing.watcher import ManualWatcher
+from brainpilot_rt.tools.memory import memory_tools
 from brainpilot_rt.tools.planning import planning_tools
 from brainpilot_rt.tools.registry import Registry, Tool
 from brainpilot_rt.tools.team import team_tools
@@ -223,6 +224,7 @@ class _Parts:
             on_crash=self._crashed,
         )
         self.traces = Traces(log, hub)
+        self.memories = Memories(log, hub, self.manager, clock)
         self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
         settings = setup.agents
         self.organs = Organs(
@@ -235,14 +237,24 @@ class _Parts:
             ),
             stream=stream,
             model_of=lambda _provider, _model: None,
-            tools=partial(_ready, Registry([*team_tools(), *planning_tools(), *setup.tools])),
+            tools=partial(
+                _ready,
+                Registry(
+                    [
+                        *team_tools(),
+                        *planning_tools(),
+                        *memory_tools(self.memories),
+                        *setup.tools,
+                    ]
+                ),
+            ),
             search=_nothing_found,
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
             shown=Shown(log, hub, Sources(root / "agents")),
             profile=plain_profile,
             prompts=dict,
-            memories=Memories(log, hub, self.manager, clock),
+            memories=self.memories,
             trace_nodes=self.traces.nodes,
             load_trace=self.traces.load,
             destroy=self._destroy,
