@@ -36,6 +36,7 @@ COMMANDS = {
     "send": Entry("mail", "Put a letter into a mailbox, as another process would."),
     "sessions": Entry("sessions", "List, show, rename or delete sessions."),
     "agents": Entry("agents", "Show the agents of a session."),
+    "context": Entry("context", "Show what the model read in a turn, and what changed."),
     "stop": Entry("stop", "Stop an agent, a session's work, or the daemon."),
     "doctor": Entry("doctor", "Check this machine, the settings, the log and the mailboxes."),
     "token": Entry("token", "Show, replace or locate the daemon's token."),
