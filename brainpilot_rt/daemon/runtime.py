@@ -70,8 +70,10 @@ class Runtime:
         overrides = {group: dict(values) for group, values in (settings or {}).items()}
         stream = model if callable(model) else None
         self._bind: ModelRef | None = None
-        if model == "offline" or stream is not None:  # nothing is asked, or even looked for
+        if model == "offline" or stream is not None:  # no provider is asked, or even looked for
             overrides.setdefault("models", {})["offline"] = True
+            if stream is not None:  # it is a model for agents, not one to judge messages
+                overrides.setdefault("thinking", {}).setdefault("classifier", "heuristic")
         elif isinstance(model, str):
             self._bind = parse_model(model)
         self.url: str | None = None
@@ -137,6 +139,11 @@ class Runtime:
     async def sessions(self) -> list[SessionSummary]:
         """Every session of the data directory."""
         return await self._running().backend.list_sessions()
+
+    @property
+    def mailbox_dir(self) -> Path:
+        """Root of the mailbox directories, where any process may join a session."""
+        return self._running().settings.mailbox_dir
 
     def _running(self) -> Daemon:
         if self._daemon is None or self._daemon.stop.asked.is_set():

@@ -15,7 +15,7 @@ a test can look at the daemon in the middle of an answer without sleeping:
 import asyncio
 import json
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -154,6 +154,20 @@ class ScriptedModel:
         if self._otherwise is None:
             return Reply((FatalFault(f"nothing is scripted for {agent}", code="unscripted"),))
         return self._otherwise
+
+
+def answering(
+    rule: Callable[[ModelRequest], Step],
+) -> Callable[[ModelRequest], AsyncGenerator[ModelEvent, None]]:
+    """A model of one rule: each request is answered by the one step the rule gives for it."""
+
+    async def stream(request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        model = ScriptedModel()
+        model.say(request.agent, rule(request))
+        async for event in model.stream(request):
+            yield event
+
+    return stream
 
 
 def _play(
