@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import inf
 from typing import Any, Final
 
 from brainpilot_rt.domain.errors import NotFound
@@ -94,33 +95,52 @@ def chain(graph: Causes, of: Cause) -> list[Cause]:
 def groups(nodes: Sequence[Cause]) -> list[list[Cause]]:
     """The nodes with what each run did drawn together, in as few groups as time allows.
 
-    Acyclic again: whatever enters a group from outside is older than all of it.
+    Acyclic again: whatever enters a group from outside is older than all of it, or has no causes
+    itself (a file that was there). Groups come in an order in which every edge leads forwards.
     """
     at = {node.id: node for node in nodes}
     open_ones: dict[str, list[Cause]] = {}
     made: list[list[Cause]] = []
     for node in nodes:
-        if not _of_a_run(node):
+        if not of_a_run(node):
             made.append([node])
             continue
         known = open_ones.get(str(node.run_id))
-        if known is None or any(
-            at[one.cause].number > known[0].number
-            for one in node.because
-            if one.cause in at and not (_of_a_run(at[one.cause]) and _same_run(at[one.cause], node))
-        ):
+        sources = [at[one.cause] for one in node.because if one.cause in at]
+        if known is None or any(_enters(one, node, known[0].number) for one in sources):
             known = open_ones[str(node.run_id)] = []
             made.append(known)
         known.append(node)
-    return made
+    return _in_order(made)
 
 
-def _of_a_run(node: Cause) -> bool:
+def of_a_run(node: Cause) -> bool:
+    """Whether the node is a part of what a run did, and is drawn together with it."""
     return node.run_id is not None and node.kind in _OF_A_RUN
 
 
-def _same_run(one: Cause, other: Cause) -> bool:
-    return one.run_id == other.run_id
+def _enters(source: Cause, node: Cause, since: int) -> bool:
+    if of_a_run(source) and source.run_id == node.run_id:
+        return False
+    return source.number > since and not _is_root(source)
+
+
+def _is_root(node: Cause) -> bool:
+    return not node.because and not of_a_run(node)
+
+
+def _in_order(made: list[list[Cause]]) -> list[list[Cause]]:
+    """What has no causes stands before the first group that it is a cause of."""
+    place: dict[str, float] = {}
+    for part in made:
+        for edge in (one for node in part for one in node.because):
+            place[edge.cause] = min(part[0].number - 0.5, place.get(edge.cause, inf))
+
+    def key(part: list[Cause]) -> float:
+        own = part[0].number
+        return min(own, place.get(part[0].id, inf)) if _is_root(part[0]) else own
+
+    return sorted(made, key=key)
 
 
 # --- JSON ------------------------------------------------------------------------------------

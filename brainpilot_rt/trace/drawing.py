@@ -11,14 +11,18 @@ from typing import Final
 
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.trace.causes import Cause, Causes
-from brainpilot_rt.trace.chains import Spent, groups
+from brainpilot_rt.trace.chains import Spent, groups, of_a_run
 from brainpilot_rt.trace.graph import edges_of
 
 FULL_MAX: Final = 60
 """Nodes beyond which the causal view shows runs instead of their turns, unless told otherwise."""
+_RELATIONS: Final = {"follows": "", "parent": "part of", "depends_on": "depends on"}
 _DOT_KINDS: Final = {"letter": "note", "file": "folder", "answer": "doubleoctagon"}
 _PLAIN: Final = re.compile(r"[^0-9A-Za-z]")
 _TOOLS_SHOWN: Final = 3
+_USUAL: Final = frozenset({"completed", "taken up", "running", "queued"})
+_SILENT: Final = frozenset({"asked", "called", "continued", "returned"})
+"""Relations that go without saying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ def of_causes(graph: Causes, nodes: Sequence[Cause], name: str, *, full: bool | 
             for one in node.because:
                 source, target = into.get(one.cause), part[0].id
                 if source is not None and source != target:
-                    arrows.setdefault((source, target), one.relation)
+                    said = "" if one.relation in _SILENT else one.relation
+                    arrows[source, target] = arrows.get((source, target)) or said
     notes = [
         f"{one.waiting} waits for {one.waited_for}: {one.title}" for one in graph.waits.values()
     ]
@@ -87,10 +92,10 @@ def _box(part: list[Cause], *, alone: bool) -> Box:
     if spent.calls:
         cost = "cost unknown" if spent.cost_usd is None else f"${spent.cost_usd:.4f}"
         paid = f"{spent.usage.total:,} tokens, {cost}"
-    if alone or first.kind not in ("run", "turn", "call", "aside", "intent", "plan"):
+    if alone or not of_a_run(first):
+        title, *lines = _said(first)
         hint = "\n".join(filter(None, (first.label, first.status, first.text)))
-        lines = tuple(filter(None, (first.label, paid or first.status)))
-        return Box(first.id, first.kind, _heading(first), lines, hint)
+        return Box(first.id, first.kind, title, tuple(filter(None, (*lines, paid))), hint)
     tools = Counter(str(node.facts["tool"]) for node in part if node.kind == "call")
     shown = ", ".join(
         name + (f" x{count}" if count > 1 else "")
@@ -102,16 +107,22 @@ def _box(part: list[Cause], *, alone: bool) -> Box:
     return Box(first.id, "run", str(first.agent), tuple(filter(None, (doing, paid))), hint)
 
 
-def _heading(node: Cause) -> str:
+def _said(node: Cause) -> tuple[str, ...]:
+    """Title and lines of one node; of a status only what is worth a line."""
+    status = "" if node.status in _USUAL else node.status
     match node.kind:
         case "letter":
-            return f"{node.facts['from']} to {node.facts['to']}"
+            return f"{node.facts['from']} to {node.facts['to']}", node.text, status
+        case "run":
+            return f"run of {node.agent}", status
+        case "turn":
+            return node.label, node.text
+        case "call":
+            return f"{node.agent}: {node.facts['tool']}", node.facts["arguments"], status
         case "file" if node.facts["version"] > 1:
-            return f"file, version {node.facts['version']}"
-        case "turn" | "aside" | "run" | "call":
-            return f"{node.kind} of {node.agent}"
+            return f"file, version {node.facts['version']}", node.label
         case _:
-            return node.kind
+            return node.kind, node.label, node.status
 
 
 def of_steps(nodes: Sequence[TraceNode], name: str) -> Drawing:
@@ -130,7 +141,7 @@ def of_steps(nodes: Sequence[TraceNode], name: str) -> Drawing:
             for node in nodes
         ),
         tuple(
-            Arrow(edge.id, node.id, "" if edge.relation == "follows" else edge.relation)
+            Arrow(edge.id, node.id, _RELATIONS[edge.relation])
             for node in nodes
             for edge in edges[node.id]
         ),

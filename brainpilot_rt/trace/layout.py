@@ -58,10 +58,25 @@ def lay_out(sizes: Sequence[tuple[float, float]], arrows: Sequence[tuple[int, in
     ]
     return Layout(
         tuple(points[: len(sizes)]),
-        tuple(tuple(points[one] for one in path) for path in net.paths),
+        tuple(_route(path, points, (tops, heights), net.row_of) for path in net.paths),
         right - left,
         tops[-1] - GAP_Y,
     )
+
+
+def _route(
+    path: list[int],
+    points: list[tuple[float, float]],
+    rows: tuple[list[float], list[float]],
+    row_of: list[int],
+) -> tuple[tuple[float, float], ...]:
+    """From box to box, straight down through the rows between."""
+    tops, heights = rows
+    route = [points[path[0]]]
+    for one in path[1:-1]:
+        x, top = points[one][0], tops[row_of[one]]
+        route += [(x, top), (x, top + heights[row_of[one]])]
+    return (*route, points[path[-1]])
 
 
 def _rows(count: int, arrows: Sequence[tuple[int, int]]) -> list[int]:

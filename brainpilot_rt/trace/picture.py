@@ -14,7 +14,7 @@ from brainpilot_rt.trace.drawing import Box, Drawing
 from brainpilot_rt.trace.layout import lay_out
 
 MEDIA_TYPE: Final = "image/svg+xml"
-TEXT_MAX: Final = 210.0
+TEXT_MAX: Final = 240.0
 """Pixels of text in a box."""
 _TEXT_MIN: Final = 96.0
 _PAD: Final = 10.0
@@ -24,7 +24,7 @@ _SIZE: Final = 12.0
 _LABELS_MAX: Final = 80
 """Arrows beyond which their labels are only told, not written."""
 _HINT_CHARS_MAX: Final = 1_500
-_BOLD: Final = 1.06
+_BOLD: Final = 1.15
 """Bold letters are wider."""
 
 _HUES: Final = {
@@ -33,12 +33,15 @@ _HUES: Final = {
     "turn": 45,
     "aside": 50,
     "call": 190,
-    "question": 330,
+    "question": 350,
     "intent": 280,
     "plan": 280,
     "retrieval": 175,
     "memory": 300,
-    "finding": 300,
+    "finding": 325,
+    "task": 215,
+    "decision": 265,
+    "artifact": 140,
     "citation": 255,
     "file": 140,
     "gap": 5,
@@ -109,7 +112,7 @@ def measured(text: str) -> float:
 
 def _advance(one: str) -> float:
     if one in _NARROW:
-        share = 0.36
+        share = 0.4
     elif one in _WIDE:
         share = 0.98
     elif unicodedata.east_asian_width(one) in "WF":
@@ -117,9 +120,9 @@ def _advance(one: str) -> float:
     elif unicodedata.combining(one):
         share = 0.0
     elif one.isupper() or not one.isascii():
-        share = 0.72
+        share = 0.76
     else:
-        share = 0.58
+        share = 0.63
     return share * _SIZE
 
 
@@ -151,7 +154,7 @@ def _holds(one: str) -> bool:
 def _size(box: Box) -> tuple[float, float]:
     widest = max(measured(" ".join(one.split())) * _BOLD for one in (box.title, *box.lines))
     width = min(max(widest, _TEXT_MIN), TEXT_MAX) + 2 * _PAD
-    return round(width, 1), _PAD * 1.4 + _LINE * (1 + len(box.lines))
+    return width + 1, _PAD * 1.4 + _LINE * (1 + len(box.lines))
 
 
 def _opening(name: str, kinds: Sequence[str], width: float, height: float) -> list[str]:
