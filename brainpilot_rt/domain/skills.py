@@ -5,7 +5,7 @@ Values only. How the file is read is `context/skill_format.py`, where it lies `c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 SkillScope: TypeAlias = Literal["project", "user"]
 """`project`: from the work tree, so whoever writes there wrote it, and it is not trusted."""
@@ -44,6 +44,23 @@ class Skill:
     def path(self) -> str:
         """Where it lies, for people: library and folder, on one line."""
         return " ".join(f"{self.library}/{self.folder}".rstrip("/").split())
+
+
+def facts_of(skill: Skill) -> dict[str, Any]:
+    """A skill as JSON, for programs."""
+    return {
+        "name": skill.name,
+        "description": skill.description,
+        "scope": skill.scope,
+        "path": skill.path,
+        "problems": list(skill.problems),
+        "broken": skill.broken,
+        "hiddenBy": skill.hidden_by or None,
+        "license": skill.license,
+        "compatibility": skill.compatibility,
+        "allowedTools": skill.allowed_tools,
+        "metadata": dict(skill.metadata),
+    }
 
 
 def offered(skills: Sequence[Skill]) -> list[Skill]:

@@ -37,6 +37,7 @@ from brainpilot_rt.server.routes.sessions import (
     SessionRoutes,
     UpdateSessionBody,
 )
+from brainpilot_rt.server.routes.skills import SkillRoutes
 from brainpilot_rt.server.routes.streams import StreamRoutes
 from brainpilot_rt.server.routes.trace import TraceRoutes
 from brainpilot_rt.server.routes.turns import TurnRoutes
@@ -153,6 +154,11 @@ def _turn_rows(to: TurnRoutes) -> list[Row]:
     ]
 
 
+def _skill_rows(to: SkillRoutes) -> list[Row]:
+    one = "/sessions/{id}/skills"
+    return [Row("GET", one, to.index, "Skills, and what is wrong with them", _FOUND)]
+
+
 def _talk_rows(to: ConversationRoutes) -> list[Row]:
     one = "/sessions/{id}"
     said, stop = (MessageBody, AnswerBody), (InterruptBody,)
@@ -224,6 +230,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *_session_rows(SessionRoutes(backend, config)),
         *_trace_rows(TraceRoutes(backend)),
         *_turn_rows(TurnRoutes(backend)),
+        *_skill_rows(SkillRoutes(backend)),
         *_talk_rows(ConversationRoutes(backend, config)),
         *_file_rows(FileRoutes(backend, config)),
         *_stream_rows(StreamRoutes(backend, streams)),

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.server.skills_port import SkillViews
 from brainpilot_rt.server.trace_port import TraceViews
 from brainpilot_rt.server.turns_port import TurnViews
 from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
@@ -36,6 +37,11 @@ class Backend(Protocol):
     @property
     def turns(self) -> TurnViews:
         """What agents read, turn by turn."""
+        ...
+
+    @property
+    def skills(self) -> SkillViews:
+        """Written instructions that agents find."""
         ...
 
     @property

@@ -71,6 +71,7 @@ class Backend:
         self.log: EventLog = organs.log
         self.trace_views = TraceViews(organs.log)
         self.turns = Turns(organs.log)
+        self.skills = organs.skills
         self.audit_violations = 0
         self.not_ready: list[str] = []
         self._organs = organs

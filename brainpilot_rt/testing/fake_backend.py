@@ -39,6 +39,7 @@ from brainpilot_rt.sessions.views import (
 from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_sessions import FakeSessions
+from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.workspace.files import Workspace
 
 
@@ -52,6 +53,7 @@ class FakeBackend(FakeSessions):
         super().__init__(clock)
         self.trace_views = TraceViews(self.log)
         self.turns = Turns(self.log)
+        self.skills = shelf()
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
         self.read_only: str | None = None
