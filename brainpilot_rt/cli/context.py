@@ -20,9 +20,7 @@ from brainpilot_rt.cli.terminal import clean, clean_line
 
 BAR: Final = 10
 WHY_CHARS: Final = 76
-_HEAD: Final = (
-    f"{'section':<17} {'tokens':>8}  {'':<{BAR}} {'budget':>8} {'items':>6} {'left out':>9}"
-)
+_HEAD: Final = f"{'section':<17} {'tokens':>8}  {'':<10} {'budget':>8} {'items':>6} {'left out':>9}"
 
 Context = dict[str, Any]
 
