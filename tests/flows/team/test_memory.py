@@ -1,0 +1,189 @@
+"""Memory over a whole team: it outlives agents and restarts, and never holds up a run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.memory import Draft
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
+from brainpilot_rt.domain.thinking import COMPACT_HEAD
+from brainpilot_rt.settings import SessionLimits
+from brainpilot_rt.testing.models import Call, Gate, Reply, ScriptedModel
+from brainpilot_rt.testing.team import SESSION, Setup, Stream, Team, team
+from tests.flows.team.moves import memory_log, notices, send
+
+LIBRARIAN = AgentName("librarian")
+FINDING = {
+    "claim": "Flutter begins at 20 Hz.",
+    "path": "notes.txt",
+    "start_line": 2,
+    "end_line": 2,
+    "quote": "flutter begins at 20 Hz",
+    "confidence": 4.2,
+}
+
+
+async def told(crew: Team, tool: str) -> list[str]:
+    return [
+        one.event.content
+        for one in await crew.events()
+        if isinstance(one.event, ev.ToolFinished) and one.event.name == tool
+    ]
+
+
+def notes(crew: Team) -> None:
+    root = crew.organs.workspace(SESSION).root
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "notes.txt").write_text("Tunnel 3.\nIn it, flutter begins at 20 Hz.\n")
+
+
+async def test_a_finding_outlives_its_agent_its_session_in_memory_and_a_restart(tmp_path: Path):
+    model = ScriptedModel()
+    model.say("principal", send("librarian"))
+    model.say("principal", "Waiting.")
+    model.say("librarian", Call("record_finding", FINDING))
+    model.say("librarian", send("principal", "found"))
+    model.say("librarian", "Done.")
+    model.say("principal", Call("destroy_agent", {"name": "librarian"}))
+    model.say("principal", Call("recall", {"query": "flutter"}))
+    model.say("principal", "At 20 Hz.")
+    log = memory_log()
+    async with team(log, model.stream, tmp_path) as crew:
+        await crew.create()
+        notes(crew)
+        await crew.post("When does flutter begin?")
+        await crew.settled()
+        [item] = await crew.organs.memories.items(SESSION, "findings")
+        assert item.finding is not None
+        assert (item.finding.verified, item.finding.confidence) == (True, 1.0)
+        assert item.agent == "librarian"
+        assert "librarian" not in crew.state().queued_for(LIBRARIAN)
+        assert any("Flutter begins at 20 Hz." in one for one in await told(crew, "recall"))
+        await crew.backend.evict_session(SESSION)
+        assert await crew.organs.memories.items(SESSION, "findings") == (item,)
+    async with team(log, model.stream, tmp_path) as crew:
+        assert await crew.organs.memories.items(SESSION, "findings") == (item,)
+        memory = await crew.organs.memories.of(SESSION)
+        said = [one.content for one in memory.items("messages", AgentName("principal"))]
+        assert said[0] == "user: When does flutter begin?"
+        assert said[-1] == "assistant: At 20 Hz."
+
+
+async def test_a_quote_that_is_not_in_its_lines_is_kept_as_not_verified(tmp_path: Path):
+    model = ScriptedModel()
+    model.say("principal", Call("record_finding", {**FINDING, "start_line": 1, "end_line": 1}))
+    model.say("principal", Call("record_finding", {**FINDING, "path": "none.txt"}))
+    model.say("principal", "Done.")
+    async with team(memory_log(), model.stream, tmp_path) as crew:
+        await crew.create()
+        notes(crew)
+        await crew.post("Go.")
+        await crew.settled()
+        items = await crew.organs.memories.items(SESSION, "findings")
+        assert [one.finding and one.finding.verified for one in items] == [False, False]
+        assert all("not verified" in one for one in await told(crew, "record_finding"))
+        assert "no such text file" in items[1].content
+
+
+async def test_a_full_section_is_said_to_the_model_and_the_run_goes_on(tmp_path: Path):
+    model = ScriptedModel()
+    fact = {"section": "facts", "content": "likes tea", "block": "human"}
+    model.say("principal", Call("remember", fact))
+    model.say("principal", Call("remember", {**fact, "content": "likes milk"}))
+    model.say("principal", "Noted.")
+    setup = Setup(limits=SessionLimits(facts_human_max=1))
+    async with team(memory_log(), model.stream, tmp_path, setup) as crew:
+        await crew.create()
+        await crew.post("Remember.")
+        await crew.settled()
+        kept, full = await told(crew, "remember")
+        assert kept.startswith("Kept in facts as ")
+        assert "1 of 1 facts in block human" in full
+        assert [one.event.type for one in await crew.events()].count("memory_refused") == 1
+
+
+async def seen(crew: Team, kind: str) -> None:
+    """Wait until the log holds an event of this type."""
+    arrived = asyncio.Event()
+    undo = crew.organs.hub.listen(lambda _item: arrived.set())
+    while not any(one.event.type == kind for one in await crew.events()):
+        await arrived.wait()
+        arrived.clear()
+    undo()
+
+
+def summarising(model: ScriptedModel, answers: ScriptedModel) -> Stream:
+    """Requests for a summary are answered by a model of their own."""
+
+    def stream(request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        asked = request.system.startswith(COMPACT_HEAD)
+        return (answers if asked else model).stream(request)
+
+    return stream
+
+
+def overflowing(model: ScriptedModel) -> None:
+    """A run that writes more lessons than the section holds."""
+    for number in range(10):
+        lesson = {"section": "lessons", "content": f"lesson {number} ".ljust(7_900, ".")}
+        model.say("principal", Call("remember", lesson))
+    model.say("principal", "Learnt.")
+
+
+async def test_evicted_lessons_are_summarised_beside_the_run(tmp_path: Path):
+    model, answers = ScriptedModel(), ScriptedModel()
+    overflowing(model)
+    answers.say("*", gate := Gate(), "All lessons in short.")
+    async with team(memory_log(), summarising(model, answers), tmp_path) as crew:
+        await crew.create()
+        await crew.post("Learn.")
+        await gate.reached.wait()
+        await crew.settled()
+        assert len(await crew.organs.memories.items(SESSION, "lessons")) < 9
+        gate.open()
+        await seen(crew, "memory_summarised")
+        lessons = await crew.organs.memories.items(SESSION, "lessons")
+        assert lessons[0].content == "All lessons in short."
+        kinds = [one.event.type for one in await crew.events()]
+        assert kinds[kinds.index("memory_summarised") - 1] == "model_asked"
+        asked = answers.requests[0]
+        assert asked.tools == ()
+        assert "lesson 0" in str(asked.messages[0])
+
+
+async def test_a_summary_that_fails_or_is_longer_is_given_up_and_said(tmp_path: Path):
+    for number, reply in enumerate((Reply(("x" * 40_000,)), Reply(("",)), None)):
+        model, answers = ScriptedModel(), ScriptedModel()
+        overflowing(model)
+        if reply is not None:
+            answers.script("*", reply)
+        folder = tmp_path / str(number)
+        async with team(memory_log(), summarising(model, answers), folder) as crew:
+            await crew.create()
+            await crew.post("Learn.")
+            await crew.settled()
+            await seen(crew, "notice_posted")
+            assert await notices(crew, "memory_not_summarised")
+            assert "memory_summarised" not in [one.event.type for one in await crew.events()]
+
+
+async def test_many_may_ask_for_a_memory_while_it_is_read_and_miss_nothing(tmp_path: Path):
+    log = memory_log()
+    async with team(log, ScriptedModel().stream, tmp_path) as crew:
+        await crew.create()
+        memories = crew.organs.memories
+        user = AgentName("user")
+
+        async def keep(number: int) -> None:
+            await memories.remember(
+                SESSION, Draft(section="facts", content=f"fact {number}", agent=user)
+            )
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(keep(number))
+        memory = await memories.of(SESSION)
+        assert len(memory.items("facts")) == 20
+        assert len(crew.state().memory["facts", AgentName("")]) == 20
