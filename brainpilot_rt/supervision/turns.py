@@ -9,7 +9,7 @@ a restart and for sessions that are not in memory.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -223,7 +223,7 @@ def _slim(recorded: ev.Recorded) -> ev.Recorded:
     sections = tuple(
         one if one.text is None else one.model_copy(update={"text": ""}) for one in event.sections
     )
-    return recorded.model_copy(update={"event": event.model_copy(update={"sections": sections})})
+    return replace(recorded, event=event.model_copy(update={"sections": sections}))
 
 
 def _section_json(section: ContextSection, texts: Mapping[str, str]) -> dict[str, Any]:
