@@ -66,11 +66,15 @@ class SkillReader:
         self._kept: dict[tuple[str, str], tuple[_Stamp, Skill]] = {}
 
     def catalogue(self, libraries: Sequence[Library]) -> tuple[Skill, ...]:
-        """Every skill there is, nearest library first; broken and hidden ones too."""
+        """Every skill there is, nearest library first; broken and hidden ones too.
+
+        In each library those without problems come first.
+        """
         nearest: dict[str, str] = {}
         found: list[Skill] = []
         for library in libraries:
-            for skill in self._skills_of(library):
+            # In one library a name that is right comes before one that is not.
+            for skill in sorted(self._skills_of(library), key=lambda one: bool(one.problems)):
                 if skill.broken:
                     found.append(skill)
                 elif skill.name in nearest:
