@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from brainpilot_rt.domain.events import Thinking
 from brainpilot_rt.domain.ids import NAME, AgentName, SessionId
 from brainpilot_rt.domain.model_calls import ModelRef
+from brainpilot_rt.domain.thinking import ProgramName
 from brainpilot_rt.domain.values import Value
 
 FINAL_TURN_TEXT: Final = (
@@ -62,6 +63,8 @@ class AgentDefinition(Value):
     """Output tokens per model call."""
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     thinking_enabled: bool = False
+    programs: tuple[ProgramName, ...] = ("react",)
+    """How the agent may work; with one program nothing is classified."""
 
     def is_final(self, turn: int) -> bool:
         """True for the forced turn: number `max_turns`, counted from one."""
@@ -88,6 +91,7 @@ def define_agent(  # noqa: PLR0913 - one keyword per field of a definition
     max_tokens: int | None = None,
     temperature: float | None = None,
     thinking_enabled: bool = False,
+    programs: Iterable[ProgramName] = ("react",),
 ) -> AgentDefinition:
     """Describe an agent; ValueError or TypeError says what is wrong.
 
@@ -116,6 +120,7 @@ def define_agent(  # noqa: PLR0913 - one keyword per field of a definition
         max_tokens=max_tokens,
         temperature=temperature,
         thinking_enabled=thinking_enabled,
+        programs=tuple(programs),
     )
 
 

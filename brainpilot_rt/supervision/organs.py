@@ -8,7 +8,7 @@ from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.domain.ids import AgentName, SessionId
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.governance.access import allowed_tools
@@ -40,7 +40,7 @@ class Organs:
     """(provider id, model id) a session is bound to -> the model; raises when it is gone."""
     tools: Callable[[], Awaitable[Registry]]
     """Every tool there is; the first call may have to wait for the probe of the sandbox."""
-    search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]]
+    search: Callable[[SessionId, Workspace, str, int], Awaitable[Passages]]
     workspace: Callable[[SessionId], Workspace]
     memories: Memories
     """What each session remembers."""
@@ -68,5 +68,7 @@ class Organs:
     free: Callable[[ModelRef | None], bool] = lambda _model: False
     """Whether a call of this model (None: the default) costs nothing."""
     secrets: Secrets = field(default_factory=Secrets)
+    gauges: Callable[[], Mapping[str, float]] = dict[str, float]
+    """More numbers for `/metrics`, by name."""
     grants: Callable[[str], frozenset[str]] = allowed_tools
     """Role -> names of the built-in tools it may use."""

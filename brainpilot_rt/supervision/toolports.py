@@ -16,10 +16,12 @@ from brainpilot_rt.domain.errors import Conflict
 from brainpilot_rt.domain.ids import AgentName, CallId, LetterId, RequestId, TaskId
 from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.messages import ToolCall
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.sessions.hub import Item
+from brainpilot_rt.supervision.gates import ToolGate
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Registry, Tool
 from brainpilot_rt.tools.runner import Allow, CallOutcome, Refuse, RunnerPorts, Verdict
@@ -31,8 +33,12 @@ CALL_PREFIX = "call_"
 class ToolPorts:
     """The ports of one run's tools."""
 
-    def __init__(self, organs: Organs, identity: RunIdentity, registry: Registry) -> None:
+    def __init__(
+        self, organs: Organs, identity: RunIdentity, registry: Registry, program: RunProgram
+    ) -> None:
         self._organs = organs
+        self._plan = program.plan
+        self._gate_of_run = ToolGate(organs, identity, program.end)
         self._identity = identity
         self._registry = registry
         self._session = identity.session
@@ -51,7 +57,7 @@ class ToolPorts:
         """The next batch; its first commit will hold `preceding` and what is planned."""
         self._turn = turn
         planned = () if resumed else tuple(self._planned(call) for call in calls)
-        self._pending = (*preceding, *planned)
+        self._pending = (*preceding, *planned, *self._gate_of_run.begin(calls))
         run = self._organs.manager.state(self._session).runs.get(self._identity.run_id)
         begun = {one.call_id for one in run.calls.values() if one.started} if run else set[CallId]()
         self._attempts = {call.call_id: 2 if call.call_id in begun else 1 for call in calls}
@@ -85,7 +91,11 @@ class ToolPorts:
         agent = self._organs.manager.state(self._session).agents[self._identity.agent]
         if agent.run_id != self._identity.run_id:
             return Refuse("this run has ended")
-        return Allow() if call.name in self._registry else Refuse("not offered to this agent")
+        if call.name not in self._registry:
+            return Refuse("not offered to this agent")
+        why, facts = self._gate_of_run.check(call)
+        self._pending += facts
+        return Refuse(why) if why else Allow()
 
     async def _started(self, calls: tuple[ToolCall, ...]) -> None:
         pending, self._pending = self._pending, ()
@@ -120,6 +130,7 @@ class ToolPorts:
                 duration_ms=outcome.duration_ms,
                 reason=outcome.reason,
             ),
+            *self._gate_of_run.note(result),
             *self._withdrawn(result.call_id),
         )
 
@@ -170,6 +181,7 @@ class ToolPorts:
             save_trace=self._save_trace,
             trace_nodes=lambda: organs.trace_nodes(self._session),
             search=self._search,
+            planning=self._plan,
             redact=organs.secrets.text,
         )
 
@@ -270,6 +282,6 @@ class ToolPorts:
             self._session, ev.TraceNodeSaved(op=op, node=node, agent=self._identity.agent)
         )
 
-    async def _search(self, query: str, top_k: int) -> list[Passage]:
+    async def _search(self, query: str, top_k: int) -> Passages:
         organs = self._organs
         return await organs.search(self._session, organs.workspace(self._session), query, top_k)

@@ -66,7 +66,7 @@ class RunWiring:
         self._held: tuple[ev.Event, ...] = ()
         allowed = equip(tools, self.definition, organs.grants(agent.role))
         self._specs = {spec.name: spec for spec in allowed.specs()}
-        self.tool_ports = ToolPorts(organs, self.identity, allowed)
+        self.tool_ports = ToolPorts(organs, self.identity, allowed, self.program)
         self.runner = ToolRunner(
             allowed,
             self.tool_ports.runner_ports(),
@@ -87,7 +87,7 @@ class RunWiring:
             call_tools=self._call_tools,
             boundary=self._boundary,
             remind=self._remind,
-            prepare=self._context.prepare,
+            prepare=self._prepare,
             proceed=self._proceed,
             assemble=self._assemble,
             spent=self._spent,
@@ -210,11 +210,15 @@ class RunWiring:
                     pass
         return ()
 
+    async def _prepare(self, turn: int) -> Sequence[Message] | None:
+        self.hold(*await self.program.begin())
+        return await self._context.prepare(turn)
+
     def _spent(self) -> bool:
         use = self._state().roots.get(self._root)
         if use is not None and use.stopped:
             self._turns_left -= 1
-        return self._turns_left < 0
+        return self._turns_left < 0 or self.program.ends
 
     async def _remind(self, preceding: tuple[ev.Event, ...]) -> UserMessage | None:
         if not silent(self._state(), self.run_id):

@@ -15,17 +15,15 @@ from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain import citations
 from brainpilot_rt.domain import commands as cmd
-from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
 from brainpilot_rt.domain.ids import PRINCIPAL, RunId, SessionId
 from brainpilot_rt.sessions.recovery import mend
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.delivery import Retry, verdict
+from brainpilot_rt.supervision.evidence import verified
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.wiring import RunWiring
 from brainpilot_rt.tools.registry import Registry
-from brainpilot_rt.workspace.files import Workspace
-from brainpilot_rt.workspace.walk import split_lines
 
 STORAGE_PAUSE_S = 1.0
 STORAGE_PAUSE_MAX_S = 30.0
@@ -179,18 +177,3 @@ class Worker:
 def _crashed(run: RunState, crash: Exception) -> RunResult:
     reason = f"internal error: {type(crash).__name__}"
     return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)
-
-
-def verified(workspace: Workspace, cited: list[Citation]) -> list[Citation]:
-    """Those whose quote occurs in the cited lines of the file, with its very text. Blocks."""
-    lines: dict[str, list[str]] = {}
-    good: list[Citation] = []
-    for one in cited:
-        if one.path not in lines:
-            try:
-                lines[one.path] = split_lines(workspace.read_text(one.path))
-            except RuntimeFault:
-                lines[one.path] = []
-        found = citations.located(one, lines[one.path])
-        good += [found] if found else []
-    return good

@@ -27,7 +27,7 @@ from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.domain.events import Recorded
 from brainpilot_rt.domain.ids import AgentName, SessionId
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.mailbox.handlers import PostPolicy
 from brainpilot_rt.mailbox.postoffice import PostOffice
@@ -179,8 +179,8 @@ async def _ready(tools: Registry) -> Registry:
     return tools
 
 
-async def _nothing_found(_session: SessionId, _tree: Workspace, _q: str, _k: int) -> list[Passage]:
-    return []
+async def _nothing_found(_session: SessionId, _tree: Workspace, _q: str, _k: int) -> Passages:
+    return Passages()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +224,7 @@ class _Parts:
             on_crash=self._crashed,
         )
         self.traces = Traces(log, hub)
-        self.memories = Memories(log, hub, self.manager, clock)
+        self.memories = Memories(log, hub.listen, self.manager.dispatch, clock)
         self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
         settings = setup.agents
         self.organs = Organs(

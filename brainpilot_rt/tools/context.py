@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId, TaskId
 from brainpilot_rt.domain.letters import LetterKind
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.domain.thinking import StepStatus
 from brainpilot_rt.domain.trace import TraceArtifact, TraceNode
 from brainpilot_rt.workspace.files import Workspace
@@ -101,7 +101,7 @@ class ToolContext:
     """Commit a node as it is now."""
     trace_nodes: Callable[[], Sequence[TraceNode]]
     """All nodes of the session, in the order of their creation."""
-    search: Callable[[str, int], Awaitable[list[Passage]]]
+    search: Callable[[str, int], Awaitable[Passages]]
     """Passages of the work tree for a query, best first (query, how many)."""
     planning: Planning | None = None
     """The plan of the calling agent."""
