@@ -181,6 +181,19 @@ class ThinkingSettings(Group):
     """Part of `context_chars_max` at which the older conversation is summarised."""
 
 
+class SearchSettings(Group):
+    """The index of the work trees."""
+
+    wait_s: float = Field(default=2.0, ge=0, le=60)
+    """Seconds a search waits for the index to be up to date; then it answers from what is there."""
+    files_max: int = Field(default=20_000, ge=1)
+    """Files of one work tree that are indexed, in the order of their paths."""
+    tree_bytes_max: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Bytes of one work tree that are indexed."""
+    file_bytes_max: int = Field(default=4 * 1024 * 1024, ge=1)
+    """A larger file is not indexed."""
+
+
 class ModelSettings(Group):
     """Where models come from, as the environment says it."""
 
@@ -233,6 +246,8 @@ class Settings(Group):
     """Runs."""
     thinking: ThinkingSettings = ThinkingSettings()
     """Intent, programs, context, memory."""
+    search: SearchSettings = SearchSettings()
+    """The index of the work trees."""
     models: ModelSettings = ModelSettings()
     """Models."""
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
@@ -275,6 +290,7 @@ _GROUPS: Final[dict[str, type[Group]]] = {
     "mail": MailSettings,
     "agents": AgentSettings,
     "thinking": ThinkingSettings,
+    "search": SearchSettings,
     "models": ModelSettings,
 }
 _TOP: Final = ("mem_limit_mb", "checkpoint_pages")

@@ -251,15 +251,19 @@ async def _organs(
     ground: _Ground, worktrees: Worktrees, traces: Traces
 ) -> tuple[Organs, Supervisor]:
     settings = ground.settings
-    retrieval = await Retrieval.open(settings.data_dir / "retrieval.db", ground.secrets.text)
+    retrieval = await Retrieval.open(
+        settings.data_dir / "retrieval.db", settings.search, ground.secrets.text
+    )
     ground.stack.push_async_callback(retrieval.close)
+    forgetting = ground.hub.listen(partial(_forget_tree, retrieval))
+    ground.stack.callback(forgetting)
     template = ground.template
     dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
     # The probe of the sandbox starts processes: nobody waits for it but the first run.
     home = settings.environment.get("HOME")
     skills = Skills(user_libraries(settings.data_dir, home), ground.log, ground.manager.record)
-    memories = Memories(ground.log, ground.hub, ground.manager, ground.clock)
+    memories = Memories(ground.log, ground.hub.listen, ground.manager.dispatch, ground.clock)
     box = toolbox(settings, skills, memories, ground.liveness)
     tools = ground.tasks.spawn(box, name="toolbox")
     crew = ground.crew
@@ -283,6 +287,7 @@ async def _organs(
         model_of=partial(template.model_of, dispatcher),
         tools=lambda: asyncio.shield(tools),
         search=retrieval.search_fresh,
+        gauges=retrieval.gauges,
         workspace=worktrees.of,
         skills=skills,
         shown=Shown(
@@ -307,6 +312,11 @@ async def _organs(
     supervisor = Supervisor(organs, ground.tasks, ground.clock)
     made.append(supervisor)
     return organs, supervisor
+
+
+def _forget_tree(retrieval: Retrieval, item: Item) -> None:
+    if isinstance(item, ev.Recorded) and isinstance(item.event, ev.SessionDeleted):
+        retrieval.sweep_soon()
 
 
 def _crashed(stop: Stop, name: str, cause: BaseException) -> None:

@@ -1,5 +1,7 @@
 """Passages: pieces of a document that retrieval finds, with their lines so they can be cited."""
 
+from collections.abc import Iterable
+
 from brainpilot_rt.domain.values import Value
 
 
@@ -15,3 +17,12 @@ class Passage(Value):
     end_line: int
     text: str
     score: float
+
+
+class Passages(list[Passage]):
+    """What a search found, best first."""
+
+    def __init__(self, found: Iterable[Passage] = (), notice: str = "") -> None:
+        """`notice`: what may be missing and why, for who reads the result; mostly nothing."""
+        super().__init__(found)
+        self.notice = notice

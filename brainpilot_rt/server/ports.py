@@ -3,12 +3,13 @@
 Every method raises only errors of `domain/errors.py`; `problems.py` turns them into HTTP.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.server.memory_port import MemoryPort
 from brainpilot_rt.server.skills_port import SkillViews
 from brainpilot_rt.server.trace_port import TraceViews
 from brainpilot_rt.server.turns_port import TurnViews
@@ -35,6 +36,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def memory(self) -> MemoryPort:
+        """What sessions remember."""
+        ...
+
+    @property
     def turns(self) -> TurnViews:
         """What agents read, turn by turn."""
         ...
@@ -58,6 +64,11 @@ class Backend(Protocol):
     @property
     def read_only(self) -> str | None:
         """Why nothing is accepted at present: the code of the log's trouble; None when all is."""
+        ...
+
+    @property
+    def gauges(self) -> Callable[[], Mapping[str, float]]:
+        """More numbers of `/metrics`, by name."""
         ...
 
     def liveness(self) -> Liveness:

@@ -70,8 +70,10 @@ class Backend:
         self.version, self.instance_id = identity
         self.log: EventLog = organs.log
         self.trace_views = TraceViews(organs.log)
+        self.memory = organs.memories
         self.turns = Turns(organs.log)
         self.skills = organs.skills
+        self.gauges = organs.gauges
         self.audit_violations = 0
         self.not_ready: list[str] = []
         self._organs = organs

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId, TaskId
 from brainpilot_rt.domain.letters import LetterKind
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.passages import Passage, Passages
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.testing.sources import ManualClock
 from brainpilot_rt.tools.context import ToolContext
@@ -105,10 +105,10 @@ class Desk:
         """All nodes kept."""
         return list(self.nodes.values())
 
-    async def search(self, query: str, top_k: int) -> list[Passage]:
+    async def search(self, query: str, top_k: int) -> Passages:
         """The first of `passages`."""
         self.queries.append(query)
-        return self.passages[:top_k]
+        return Passages(self.passages[:top_k])
 
     def put(self, name: str, content: str | bytes) -> Path:
         """Write a file of the work tree as someone else would."""

@@ -1,5 +1,6 @@
 """A `Backend` without a daemon, for tests of the server and of its clients."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,8 +37,10 @@ from brainpilot_rt.sessions.views import (
     LetterView,
     SessionSummary,
 )
+from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
+from brainpilot_rt.testing.fake_memory import MemoryAuthority
 from brainpilot_rt.testing.fake_sessions import FakeSessions
 from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.workspace.files import Workspace
@@ -52,8 +55,11 @@ class FakeBackend(FakeSessions):
     def __init__(self, clock: Clock, new_id: NewId, folder: Path) -> None:
         super().__init__(clock)
         self.trace_views = TraceViews(self.log)
+        authority = MemoryAuthority(self.log, clock, new_id)
+        self.memory = Memories(self.log, self.listen, authority.dispatch, clock)
         self.turns = Turns(self.log)
         self.skills = shelf()
+        self.gauges: Callable[[], Mapping[str, float]] = dict[str, float]
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
         self.read_only: str | None = None

@@ -35,7 +35,8 @@ def shown(passages: list[Passage]) -> str:
 
 
 async def _search(context: ToolContext, wanted: Search) -> ToolOutput:
-    return ToolOutput(shown(await context.search(wanted.query, wanted.top_k)))
+    found = await context.search(wanted.query, wanted.top_k)
+    return ToolOutput("\n\n".join([shown(found), *([f"[{found.notice}]"] if found.notice else [])]))
 
 
 def search_tool() -> Tool:

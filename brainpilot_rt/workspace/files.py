@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ TRUNCATED: Final = ".truncated"
 """Where whole tool outputs are kept."""
 
 _CHUNK: Final = 1 << 20
+_WRITTEN_MAX: Final = 1_000
 _MODES: Final = {True: (0o600, 0o700), False: (0o644, 0o755)}
 """Of new files and folders: the daemon's own trees are private, a user's folder stays usual."""
 
@@ -90,6 +92,8 @@ class Workspace:
         if not owned and not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
             raise BadRequest("the workspace folder does not exist or cannot be read")
         self.owned = owned
+        self.written: Final[deque[str]] = deque(maxlen=_WRITTEN_MAX)
+        """Paths written or deleted through this value, for who keeps an index of the tree."""
         named: dict[Root, Path | None] = {"workspace": root, "data": data, "shared": shared}
         self.roots = {name: _real(path) for name, path in named.items() if path is not None}
         self.hidden = tuple(_real(path) for path in hidden)
@@ -264,6 +268,7 @@ class Workspace:
                     os.chmod(temporary, found[0], dir_fd=parent.fd)
                 os.rename(temporary, path.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
             sync_dir(parent)
+        self.written.append(str(path))
         return path
 
     def delete(self, text: str) -> bool:
@@ -285,6 +290,7 @@ class Workspace:
                     os.unlink(path.name, dir_fd=parent)
         except NotFound:
             return False
+        self.written.append(str(path))
         return True
 
     def spill(self, tool: str, stamp: str, data: bytes) -> str:

@@ -1,3 +1,4 @@
-"""Retrieval: passages of a work tree that answer a few words. `text` is pure; `store` is SQLite;
-`index` keeps one tree after the other up to date and answers.
+"""Passages of a work tree that answer a few words.
+
+`text` is pure; `store` is SQLite; `index` keeps the trees up to date and answers.
 """

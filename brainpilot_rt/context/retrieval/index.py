@@ -1,304 +1,336 @@
-"""Retrieval: which passages of a work tree answer a few words (SQLite FTS5, `bm25`).
+"""Keeps the index up to date with the work trees, and answers.
 
-The index is a database of its own with one connection, so that indexing never delays a commit of
-the log (D17). It holds nothing that cannot be made again: when it is damaged, or of another
-version, it is deleted and the next refresh fills it anew.
+A search wants to see the tree as it is, and must not wait for a walk through a large one. So each
+tree has **rounds**: a named task walks the tree, compares size and modification time with what is
+indexed, and reads what changed, some files at a time, each time on a thread and in one transaction.
+A search asks for a round that begins after it and waits for it a little (`wait_s`). A small tree is
+then up to date; of a large one the answer is what is indexed so far, and says how far that is. A
+round that took long is not repeated at once. What tools wrote is never waited for: the work tree
+remembers those paths (`Workspace.written`), and they are read first.
 
-A file is cut into passages of whole lines that overlap a little, so that what is found can be cited
-as path and line numbers. `refresh` compares size and modification time with what is indexed and
-reads only what changed, some files at a time, each time on a thread and in one transaction.
-
-Each tree has a table of words of its own: how rare a word is, which decides the rank, is a matter
-of its tree, so that what else is indexed never changes an answer.
-
-Words are taken from the query and each is quoted, so no query is ever a syntax error. English is
-stemmed (porter). Chinese, Japanese and Korean are written without spaces: their runs are indexed as
-pairs of characters in a column of their own.
+A crash or a stop loses at most the batch that was being stored; the next round goes on from there.
 """
 
 import asyncio
-import contextlib
 import logging
-import re
+import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import aiosqlite
-
-from brainpilot_rt.aiokit.tasks import finish_shielded
-from brainpilot_rt.domain.errors import CommandRejected, Unavailable
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.aiokit.tasks import TaskSet, finish_shielded
+from brainpilot_rt.context.retrieval.store import Document, Stamp, Store, delete
+from brainpilot_rt.context.retrieval.text import passages, query_words, title
+from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
+from brainpilot_rt.domain.passages import Passage, Passages
+from brainpilot_rt.settings import SearchSettings
 from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.paths import LogicalPath
-from brainpilot_rt.workspace.walk import Found, is_binary, split_lines, walk
+from brainpilot_rt.workspace.walk import SKIPPED, Found, is_binary, walk
 
-PASSAGE_LINES: Final = 16
-OVERLAP_LINES: Final = 4
-PASSAGE_CHARS_MAX: Final = 2_000
-FILE_BYTES_MAX: Final = 4 * 1024 * 1024
-FILES_MAX: Final = 20_000
-TREE_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Of one work tree; files beyond it, in the order of their paths, are not indexed (and logged)."""
-QUERY_WORDS_MAX: Final = 64
-
-_VERSION: Final = 3
+CLOSE_S: Final = 5.0
 _BATCH_FILES: Final = 32
-_BATCH_BYTES: Final = 1024 * 1024
-_SCHEMA: Final = f"""
-CREATE TABLE trees (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
-CREATE TABLE files (
-    id INTEGER PRIMARY KEY, tree INTEGER NOT NULL, path TEXT NOT NULL,
-    size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, UNIQUE (tree, path)
-);
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY, file INTEGER NOT NULL,
-    start_line INTEGER NOT NULL, end_line INTEGER NOT NULL
-);
-CREATE INDEX passages_by_file ON passages (file);
-PRAGMA user_version = {_VERSION};
-"""
-# `?` can not stand for a table: {tree} is the number of a tree.
-_WORDS: Final = """
-CREATE VIRTUAL TABLE IF NOT EXISTS words_{tree}
-USING fts5 (body, pairs, path, tokenize = 'porter unicode61')
-"""
-_INSERT: Final = "INSERT INTO words_{tree} (rowid, body, pairs, path) VALUES (?, ?, ?, ?)"
-_DROP: Final = (
-    """DELETE FROM words_{tree} WHERE rowid IN (SELECT passages.id FROM passages
-    JOIN files ON files.id = passages.file WHERE files.tree = ? AND files.path = ?)""",
-    """DELETE FROM passages
-    WHERE file = (SELECT id FROM files WHERE files.tree = ? AND files.path = ?)""",
-    "DELETE FROM files WHERE tree = ? AND path = ?",
-)
-_SEARCH: Final = """
-SELECT files.path, passages.start_line, passages.end_line, words_{tree}.body,
-       bm25(words_{tree}, 1.0, 1.0, 0.3) AS rank
-FROM words_{tree} JOIN passages ON passages.id = words_{tree}.rowid
-JOIN files ON files.id = passages.file
-WHERE words_{tree} MATCH ? ORDER BY rank, files.path, passages.start_line LIMIT ?
-"""
-# Han, kana, hangul and their extensions: scripts whose words are not separated.
-_CJK: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
-_WORD: Final = re.compile(r"\w+")
+_BATCH_BYTES: Final = 256 * 1024
+_SHORT_S: Final = 0.1
+_REST: Final = 10
+"""A round longer than `_SHORT_S` is followed by a pause of so many times its length."""
+_DROPPED: Final = 32
 
 _log = logging.getLogger(__name__)
 
-_Piece = tuple[int, int, str]
-_Read = tuple[Found, list[_Piece]]
 _Redact = Callable[[str], str]
+
+
+@dataclass(slots=True)
+class _Tree:
+    """One work tree and how far its index is."""
+
+    begun: int = 0
+    """Rounds that have begun; the number of the last one."""
+    ended: int = 0
+    """The number of the last round that came to its end, well or not."""
+    task: asyncio.Task[int] | None = None
+    rest_until: float = 0.0
+    """Loop time before which no further round begins."""
+    walking: bool = False
+    changed: int = 0
+    """Files this round has to read."""
+    read: int = 0
+    """Those it has read."""
+    left_out: int = 0
+    """Files beyond the limits."""
+    problem: str = ""
+    """Why the last round failed."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Retrieval:
     """The index of all work trees. One per data directory; `open` it, `close` it."""
 
-    def __init__(self, path: Path, database: aiosqlite.Connection, redact: _Redact) -> None:
+    def __init__(self, path: Path, store: Store, settings: SearchSettings, redact: _Redact) -> None:
         """Use `open`."""
         self._path = path
+        self._store = store
+        self._settings = settings
         self._redact = redact
-        self._database = database
-        self._lock = asyncio.Lock()
+        self._trees: dict[str, _Tree] = {}
+        self._tasks = TaskSet(on_crash=lambda name, _: _log.warning("%s ended", name))
+        self._rebuilding = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path, redact: _Redact = str) -> "Retrieval":
+    async def open(
+        cls, path: Path, settings: SearchSettings | None = None, redact: _Redact = str
+    ) -> "Retrieval":
         """Open the index, made anew when it is missing, damaged or of another version.
 
         `redact`: what of a file's text may be kept; it keeps the lines.
         """
-        return cls(path, await _opened(path), redact)
+        made = cls(path, await Store.open(path), settings or SearchSettings(), redact)
+        made.sweep_soon()
+        return made
 
     async def close(self) -> None:
-        """Close the database."""
-        await finish_shielded(self._database.close())
+        """End the rounds and close the database."""
+        await self._tasks.close(CLOSE_S)
+        await self._store.close()
 
-    async def refresh(self, key: str, workspace: Workspace) -> int:
-        """Bring the index of one work tree up to date; the number of files read.
+    def gauges(self) -> Mapping[str, float]:
+        """Numbers for metrics, of the trees searched since the start."""
+        trees = self._trees.values()
+        return {
+            "search_trees": len(trees),
+            "search_trees_indexing": sum(tree.begun > tree.ended for tree in trees),
+            "search_files_waiting": sum(tree.changed - tree.read for tree in trees),
+            "search_files_left_out": sum(tree.left_out for tree in trees),
+        }
 
-        `key` names the tree; searches use the same. Refreshes run one after the other.
-        """
-        async with self._lock:
-            files = await asyncio.to_thread(_text_files, workspace)
-            found = {one.path.short: one for one in files}
-            try:
-                return await self._refresh(key, workspace, found)
-            except sqlite3.DatabaseError as error:
-                await self._rebuild_after(error)
-                return await self._refresh(key, workspace, found)
-
-    async def forget(self, key: str) -> None:
-        """Drop all that is known of a tree, as when its session is deleted."""
-        async with self._lock:
-            tree = await self._tree(key)
-            if tree is None:
-                return
-            rows = await self._database.execute_fetchall(
-                "SELECT path FROM files WHERE tree = ?", (tree,)
-            )
-            await finish_shielded(self._store(tree, [row[0] for row in rows], []))
-            await self._database.execute(f"DROP TABLE words_{tree}")
-            await self._database.execute("DELETE FROM trees WHERE id = ?", (tree,))
+    async def search_fresh(
+        self, session: str, workspace: Workspace, query: str, top_k: int
+    ) -> Passages:
+        """Search a work tree as it is now, as far as that is quick; `notice` says what is not."""
+        del session  # sessions that share a folder share its index
+        key = str(workspace.root)
+        tree = self._trees.setdefault(key, _Tree())
+        await self._catch_up(key, tree, workspace)
+        found = await self.search(key, query, top_k)
+        return Passages(found, self._notice(tree))
 
     async def search(self, key: str, query: str, top_k: int) -> list[Passage]:
         """The best passages of a tree, best first; none for a tree that was never refreshed.
 
         Unavailable when the index turns out to be damaged; the next refresh fills it anew.
         """
-        expression = _expression(query)
-        if not expression:
+        words = query_words(query)
+        if not words:
             return []
+        store = self._store
         try:
-            tree = await self._tree(key)
-            if tree is None:
-                return []
-            search = _SEARCH.format(tree=tree)
-            rows = await self._database.execute_fetchall(search, (expression, top_k))
+            tree = await store.tree(key)
+            return [] if tree is None else await store.best(tree, words, top_k)
         except sqlite3.DatabaseError as error:
-            async with self._lock:
-                await self._rebuild_after(error)
+            await self._rebuild_after(error, store)
             raise Unavailable(
                 "the search index was damaged and is made anew; search again"
             ) from error
-        return [
-            Passage(path=path, start_line=start, end_line=end, text=text, score=-rank)
-            for path, start, end, text, rank in rows
-        ]
 
-    async def search_fresh(
-        self, session: str, workspace: Workspace, query: str, top_k: int
-    ) -> list[Passage]:
-        """Bring the index up to date with the files of a work tree, then search it."""
-        del session  # sessions that share a folder share its index
-        key = str(workspace.root)
-        await self.refresh(key, workspace)
-        return await self.search(key, query, top_k)
+    async def refresh(self, key: str, workspace: Workspace) -> int:
+        """Bring the index of one work tree up to date; the number of files read.
 
-    async def _tree(self, key: str) -> int | None:
-        rows = await self._database.execute_fetchall("SELECT id FROM trees WHERE key = ?", (key,))
-        return next((row[0] for row in rows), None)
+        `key` names the tree; searches use the same. Rounds of one tree run one after the other.
+        """
+        tree = self._trees.setdefault(key, _Tree())
+        async with tree.lock:
+            tree.begun += 1
+            number, started = tree.begun, asyncio.get_running_loop().time()
+            try:
+                read = await self._round(key, tree, workspace)
+                tree.problem = ""
+            except (sqlite3.Error, OSError, RuntimeFault) as error:
+                tree.problem = str(error)
+                raise
+            finally:
+                now = asyncio.get_running_loop().time()
+                took = now - started
+                tree.rest_until = now + _REST * took if took > _SHORT_S else 0.0
+                tree.ended, tree.changed, tree.read, tree.walking = number, 0, 0, False
+        return read
 
-    async def _refresh(self, key: str, workspace: Workspace, found: dict[str, Found]) -> int:
-        await self._database.execute("INSERT OR IGNORE INTO trees (key) VALUES (?)", (key,))
-        tree = await self._tree(key)
-        assert tree is not None
-        await self._database.execute(_WORDS.format(tree=tree))
-        rows = await self._database.execute_fetchall(
-            "SELECT path, size, modified_ns FROM files WHERE tree = ?", (tree,)
-        )
-        known = {path: (size, modified_ns) for path, size, modified_ns in rows}
-        changed = [
-            one for path, one in found.items() if known.get(path) != (one.size, one.modified_ns)
-        ]
-        gone = [path for path in known if path not in found]
-        if gone:
-            await finish_shielded(self._store(tree, gone, []))
+    async def forget(self, key: str) -> None:
+        """Drop all that is known of a tree, as when its session is deleted."""
+        tree = self._trees.setdefault(key, _Tree())
+        if tree.task is not None:
+            await self._tasks.cancel(tree.task)
+        async with tree.lock:
+            await finish_shielded(self._store.forget(key))
+        self._trees.pop(key, None)
+
+    def sweep_soon(self) -> None:
+        """Forget the trees whose folder is gone, without anybody waiting."""
+        self._tasks.spawn(self._sweep(), name="sweep of the search index")
+
+    async def _sweep(self) -> None:
+        for key in await self._store.keys():
+            if not await asyncio.to_thread(os.path.isdir, key):
+                await self.forget(key)
+
+    # --- freshness ------------------------------------------------------------------------
+
+    async def _catch_up(self, key: str, tree: _Tree, workspace: Workspace) -> None:
+        """Wait for a round that begins now, but not for long; then read what tools wrote."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._settings.wait_s
+        wanted = tree.begun + 1
+        written: dict[str, None] = {}
+        while workspace.written:  # others append on threads: it can not be iterated
+            written[workspace.written.popleft()] = None
+        while tree.ended < wanted and (left := ends_at - loop.time()) > 0:
+            if tree.task is None or tree.task.done():
+                if loop.time() < tree.rest_until:
+                    break
+                name = f"index of {workspace.root.name}"
+                tree.task = self._tasks.spawn(self._quiet_round(key, workspace), name=name)
+            await asyncio.wait([tree.task], timeout=left)
+        if tree.ended < wanted or tree.problem:
+            await self._read_written(key, workspace, written)
+
+    async def _quiet_round(self, key: str, workspace: Workspace) -> int:
+        try:
+            return await self.refresh(key, workspace)
+        except (sqlite3.Error, OSError, RuntimeFault) as error:
+            _log.warning("the index of a work tree is not up to date: %s", error)
+            return 0
+
+    async def _read_written(self, key: str, workspace: Workspace, paths: Iterable[str]) -> None:
+        store = self._store
+        tree = await store.make_tree(key)
+        for path in paths:
+            found = await asyncio.to_thread(_look, workspace, path, self._settings.file_bytes_max)
+            if found is None:
+                await store.drop(tree, await store.below(tree, path.removeprefix("/workspace/")))
+            else:
+                read = await asyncio.to_thread(self._read_batch, workspace, [found])
+                await store.put(tree, read)
+
+    def _notice(self, tree: _Tree) -> str:
+        said: list[str] = []
+        if tree.walking:
+            said.append("The index is being brought up to date; the files are still being listed.")
+        elif tree.changed > tree.read:
+            said.append(
+                f"The index is being brought up to date: {tree.read:,} of {tree.changed:,} new or"
+                " changed files are read."
+            )
+        elif tree.problem:
+            said.append(f"The index could not be brought up to date: {tree.problem}.")
+        if said:
+            said.append("Other passages may match; search again later, or use grep.")
+        if tree.left_out:
+            said.append(
+                f"{tree.left_out:,} files are beyond the limits of the index; grep reads them too."
+            )
+        return " ".join(said)
+
+    # --- a round --------------------------------------------------------------------------
+
+    async def _round(self, key: str, tree: _Tree, workspace: Workspace) -> int:
+        store = self._store
+        try:
+            return await self._update(store, key, tree, workspace)
+        except sqlite3.DatabaseError as error:
+            await self._rebuild_after(error, store)
+            return await self._update(self._store, key, tree, workspace)
+
+    async def _update(self, store: Store, key: str, tree: _Tree, workspace: Workspace) -> int:
+        number = await store.make_tree(key)
+        tree.walking = True
+        # What is known is asked first: what is indexed during the walk is not taken for gone.
+        known = await store.known(number)
+        found, tree.left_out = await asyncio.to_thread(_text_files, workspace, self._settings)
+        if not found and known:
+            await finish_shielded(store.forget(key))
+            number, known = await store.make_tree(key), {}
+        changed = [one for one in found if known.get(one.path.short, (0, None))[1] != _stamp(one)]
+        paths = {one.path.short for one in found}
+        gone = [file for path, (file, _) in known.items() if path not in paths]
+        del known, found, paths
+        tree.changed, tree.read, tree.walking = len(changed), 0, False
+        for at in range(0, len(gone), _DROPPED):
+            await store.drop(number, gone[at : at + _DROPPED])
         for batch in _batches(changed):
-            read = await asyncio.to_thread(_read_batch, workspace, batch, self._redact)
-            dropped = [one.path.short for one in batch if one.path.short in known]
-            await finish_shielded(self._store(tree, dropped, read))
+            read = await asyncio.to_thread(self._read_batch, workspace, batch)
+            await store.put(number, read)
+            tree.read += len(batch)
         return len(changed)
 
-    async def _store(self, tree: int, dropped: Sequence[str], read: Sequence[_Read]) -> None:
-        """Replace what is known of some files, in one transaction."""
-        run = self._database.execute
-        await run("BEGIN IMMEDIATE")
-        try:
-            for path in dropped:
-                for statement in _DROP:
-                    await run(statement.format(tree=tree), (tree, path))
-            for found, pieces in read:
-                await self._store_file(tree, found, pieces)
-            await run("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                await run("ROLLBACK")
-            raise
+    def _read_batch(self, workspace: Workspace, batch: Sequence[Found]) -> list[Document]:
+        """Each file with its passages: none for a binary, so that it is not read again."""
+        read: list[Document] = []
+        for one in batch:
+            try:
+                data = workspace.read_bytes(str(one.path), self._settings.file_bytes_max)
+            except CommandRejected:
+                continue  # gone or not readable: looked at again by the next round
+            text = "" if is_binary(data) else self._redact(data.decode("utf-8", "replace"))
+            path = one.path.short
+            about = f"{path} {title(text)}"
+            read.append(Document(path, _stamp(one), about, list(passages(text))))
+        return read
 
-    async def _store_file(self, tree: int, found: Found, pieces: list[_Piece]) -> None:
-        run = self._database.execute
-        path = found.path.short
-        cursor = await run(
-            "INSERT INTO files (tree, path, size, modified_ns) VALUES (?, ?, ?, ?)",
-            (tree, path, found.size, found.modified_ns),
-        )
-        file = cursor.lastrowid
-        last = await self._database.execute_fetchall("SELECT coalesce(max(id), 0) FROM passages")
-        first = next(iter(last))[0] + 1
-        await self._database.executemany(
-            "INSERT INTO passages (id, file, start_line, end_line) VALUES (?, ?, ?, ?)",
-            [(first + at, file, start, end) for at, (start, end, _) in enumerate(pieces)],
-        )
-        await self._database.executemany(
-            _INSERT.format(tree=tree),
-            [(first + at, text, _pairs(text), path) for at, (_, _, text) in enumerate(pieces)],
-        )
-
-    async def _rebuild_after(self, error: sqlite3.DatabaseError) -> None:
+    async def _rebuild_after(self, error: sqlite3.DatabaseError, damaged: Store) -> None:
         """Begin anew after damage; anything else (a full disk, a closed database) is raised."""
         if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
             raise error
-        await finish_shielded(self._reopen())
+        async with self._rebuilding:
+            if damaged is self._store:
+                await finish_shielded(self._reopen())
 
     async def _reopen(self) -> None:
-        await self._database.close()
-        await asyncio.to_thread(_delete, self._path)
-        self._database = await _opened(self._path)
+        await self._store.close()
+        await asyncio.to_thread(delete, self._path)
+        self._store = await Store.open(self._path)
 
 
-async def _opened(path: Path) -> aiosqlite.Connection:
-    try:
-        database = await _connected(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        await asyncio.to_thread(_delete, path)
-        database = await _connected(path)
-    return database
+def _stamp(found: Found) -> Stamp:
+    return Stamp(found.size, found.modified_ns)
 
 
-async def _connected(path: Path) -> aiosqlite.Connection:
-    database = await aiosqlite.connect(path, isolation_level=None)
-    try:
-        # Losing the newest part of this file in a power cut costs reading some files again.
-        await database.execute("PRAGMA journal_mode = WAL")
-        await database.execute("PRAGMA synchronous = NORMAL")
-        rows = await database.execute_fetchall("PRAGMA user_version")
-        version = next(iter(rows))[0]
-        rows = await database.execute_fetchall("SELECT count(*) FROM sqlite_master")
-        _refuse_other(version, next(iter(rows))[0])
-        if version != _VERSION:
-            await database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-    except BaseException:
-        await database.close()
-        raise
-    return database
-
-
-def _refuse_other(version: int, tables: int) -> None:
-    if tables and version != _VERSION:
-        raise sqlite3.DatabaseError(f"an index of version {version}")
-
-
-def _delete(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _text_files(workspace: Workspace) -> list[Found]:
+def _text_files(workspace: Workspace, settings: SearchSettings) -> tuple[list[Found], int]:
+    """The files to index, and how many are beyond the limits."""
     chosen: list[Found] = []
-    room = TREE_BYTES_MAX
+    room = settings.tree_bytes_max
+    left_out = 0
     try:
-        for one in walk(workspace, LogicalPath("workspace")):
-            if one.is_folder or not 0 < one.size <= FILE_BYTES_MAX:
+        for one in walk(
+            workspace, LogicalPath("workspace"), entries_max=settings.files_max * 3 + 1_000
+        ):
+            if one.is_folder or not 0 < one.size <= settings.file_bytes_max:
+                continue
+            if one.size > room or len(chosen) == settings.files_max:
+                left_out += 1
                 continue
             room -= one.size
-            if room < 0 or len(chosen) == FILES_MAX:
-                _log.warning("only the first %d files of a work tree are indexed", len(chosen))
-                break
             chosen.append(one)
     except CommandRejected:
-        return []  # there is no work tree (yet)
-    return chosen
+        return [], 0  # there is no work tree (yet)
+    return chosen, left_out
+
+
+def _look(workspace: Workspace, path: str, bytes_max: int) -> Found | None:
+    """One file as a walk would find it; None when a walk would not, or it is too large."""
+    try:
+        logical = workspace.resolve(path)
+        if logical.root != "workspace" or not SKIPPED.isdisjoint(logical.parts[:-1]):
+            return None
+        with workspace.folder(logical.parent) as folder:
+            found = os.stat(logical.name, dir_fd=folder, follow_symlinks=False)
+    except (CommandRejected, OSError):
+        return None
+    if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= bytes_max:
+        return None
+    return Found(logical, is_folder=False, size=found.st_size, modified_ns=found.st_mtime_ns)
 
 
 def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
@@ -312,57 +344,3 @@ def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _read_batch(workspace: Workspace, batch: Sequence[Found], redact: _Redact) -> list[_Read]:
-    """Each file with its passages: none for a binary, so that it is not read again unchanged."""
-    read: list[_Read] = []
-    for one in batch:
-        try:
-            data = workspace.read_bytes(str(one.path), FILE_BYTES_MAX)
-        except CommandRejected:
-            continue  # gone or not readable: looked at again by the next refresh
-        text = "" if is_binary(data) else redact(data.decode("utf-8", "replace"))
-        pieces = list(passages(text))
-        read.append((one, pieces))
-    return read
-
-
-def passages(text: str) -> Iterator[_Piece]:
-    """(first line, last line, text) of each passage; a line too long for one gets several."""
-    lines = split_lines(text)
-    start = 0
-    while start < len(lines):
-        end, chars = start, 0
-        while end < len(lines) and end - start < PASSAGE_LINES:
-            chars += len(lines[end]) + 1
-            if chars > PASSAGE_CHARS_MAX and end > start:
-                break
-            end += 1
-        body = "\n".join(lines[start:end])
-        if body.strip():
-            for at in range(0, len(body), PASSAGE_CHARS_MAX) if end - start == 1 else (0,):
-                whole = end - start > 1
-                yield start + 1, end, body if whole else body[at : at + PASSAGE_CHARS_MAX]
-        if end == len(lines):
-            return
-        start = max(start + 1, end - min(OVERLAP_LINES, (end - start) // 4))
-
-
-def _pairs(text: str) -> str:
-    """Runs of CJK characters as overlapping pairs; a character on its own stays one."""
-    return " ".join(pair for run in _CJK.findall(text) for pair in _pairs_of(run))
-
-
-def _pairs_of(run: str) -> list[str]:
-    return [run[at : at + 2] for at in range(len(run) - 1)] or [run]
-
-
-def _expression(query: str) -> str:
-    """Any of the query's words, each quoted: nothing in it is an operator."""
-    words: dict[str, None] = {}
-    for run in _CJK.findall(query):
-        words.update(dict.fromkeys(_pairs_of(run)))
-    for word in _WORD.findall(_CJK.sub(" ", query).casefold()):
-        words[word] = None
-    return " OR ".join(f'"{word}"' for word in list(words)[:QUERY_WORDS_MAX])

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -200,16 +200,16 @@ class Store:
         ]
 
     @contextlib.asynccontextmanager
-    async def _transaction(self) -> Any:
+    async def _transaction(self) -> AsyncGenerator[None]:
         async with self._writing:
-            await self._run("BEGIN IMMEDIATE")
-            try:
+            try:  # also what is cancelled while it waits in the queue is done, and then undone
+                await self._run("BEGIN IMMEDIATE")
                 yield
+                await finish_shielded(self._run("COMMIT"))
             except BaseException:
                 with contextlib.suppress(sqlite3.Error, Unavailable):
                     await finish_shielded(self._run("ROLLBACK"))
                 raise
-            await finish_shielded(self._run("COMMIT"))
 
     async def _add(self, tree: int, document: Document) -> None:
         stamp = document.stamp
@@ -223,7 +223,7 @@ class Store:
         numbered = enumerate(document.pieces, start=rows[0][0] + 1)
         while some := list(islice(numbered, _STEP)):
             await self._database.executemany(
-                "INSERT INTO passages (id, file, start_line, end_line, text) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO passages VALUES (?, ?, ?, ?, ?)",
                 [(number, file, *piece) for number, piece in some],
             )
             await self._database.executemany(

@@ -118,6 +118,7 @@ class ServiceRoutes:
                 "sse_clients": self._hub.count,
                 "sse_rings": self._hub.ring_count,
                 "sse_lag_disconnects": self._hub.lagged,
+                **self._backend.gauges(),
             }
             body, media_type = render(self._counters, gauges, live.leases, form)
             return Response(body, headers=vary | {"content-type": media_type})

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from brainpilot_rt.context.retrieval.index import PASSAGE_CHARS_MAX, Retrieval, passages
+from brainpilot_rt.context.retrieval.index import Retrieval
+from brainpilot_rt.context.retrieval.text import PASSAGE_CHARS_MAX, passages
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.walk import split_lines
