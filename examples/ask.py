@@ -29,7 +29,7 @@ async def main(folder: Path, question: str) -> None:
             reply = await session.ask(question, on_text=say)
     print(f"\n\n[{reply.outcome}] {reply.reason}")
     for cited in reply.citations:
-        print(f"verified: {cited.path}, line {cited.start_line}: {cited.quote}")
+        print(f"verified: {cited.path}:{cited.start_line}-{cited.end_line} {cited.quote}")
     cost = "unknown" if reply.cost_usd is None else f"{reply.cost_usd} USD"
     print(f"tokens: {reply.usage.input} in, {reply.usage.output} out; cost: {cost}")
 

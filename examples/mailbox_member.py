@@ -3,7 +3,7 @@
     python examples/mailbox_member.py                     a demonstration
     python examples/mailbox_member.py MAILBOXES/SESSION   join a session of a running daemon
 
-`work` is the whole agent: the standard library and the protocol of mailbox/README.md.
+`work` is the whole agent: the standard library, and the protocol of mailbox/README.md.
 """
 
 import asyncio
@@ -15,13 +15,11 @@ import threading
 import time
 from pathlib import Path
 
-BOXES = ("tmp", "new", "cur", "done", "bad")
-
 
 def work(session: Path, stop: threading.Event) -> None:
     """Join a session as `counter`, count the words of every task, and leave when told to."""
     home, made = session / "counter", session / f".counter.{time.time_ns()}"
-    for box in BOXES:  # built under a hidden name, so that nobody sees half of it
+    for box in ("tmp", "new", "cur", "done", "bad"):  # hidden, so that nobody sees half of it
         (made / box).mkdir(parents=True, mode=0o700)
     card = {"name": "counter", "kind": "external", "description": "counts the words of a text"}
     (made / "agent.json").write_text(json.dumps(card), encoding="utf-8")
@@ -50,7 +48,7 @@ async def demonstrate() -> None:
     model = ScriptedModel()
     task = {"to": "counter", "content": "The light was out for three hours and six minutes."}
     model.say("principal", Call("send_message", task))
-    model.say("principal", "I wait for the counter.")
+    model.say("principal", "The counter counts.")
     model.say("principal", "The counter has answered; see its letter.")
     stop = threading.Event()
     with tempfile.TemporaryDirectory() as data:
@@ -65,8 +63,7 @@ async def demonstrate() -> None:
                         await session.post("Let the words be counted.")
                     case ev.LetterReceived(letter=letter):
                         print(f"counter writes: {letter.content}")
-                    case ev.HostTurnFinished(answer=answer):
-                        print(f"principal says: {answer}")
+                    case ev.HostTurnFinished():
                         break
                     case _:
                         pass
