@@ -285,6 +285,7 @@ async def _organs(
         ),
         stream=crew.stream or dispatcher.stream,
         model_of=partial(template.model_of, dispatcher),
+        free=lambda model: crew.stream is None and dispatcher.is_free(model),
         tools=lambda: asyncio.shield(tools),
         search=retrieval.search_fresh,
         gauges=retrieval.gauges,

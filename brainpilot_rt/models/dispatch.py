@@ -22,7 +22,7 @@ from typing import Final, assert_never
 
 from brainpilot_rt.aiokit.backoff import Backoff
 from brainpilot_rt.aiokit.sources import Clock, NewId
-from brainpilot_rt.domain.errors import RetryableFault
+from brainpilot_rt.domain.errors import FatalFault, RetryableFault
 from brainpilot_rt.domain.model_calls import (
     AttemptFailed,
     ModelEvent,
@@ -111,6 +111,14 @@ class Dispatcher:
     def use(self, providers: Providers) -> None:
         """Take other profiles for the calls that follow; those under way keep theirs."""
         self._providers = providers
+
+    def is_free(self, model: ModelRef | None) -> bool:
+        """Whether a call of this model (None: the default) costs nothing, not even time."""
+        try:
+            profile, _ = self._providers.resolve(model)
+        except FatalFault:
+            return False
+        return profile.dialect is Dialect.OFFLINE
 
     async def warm(self) -> None:
         """Import what the default provider needs, at an idle moment."""

@@ -30,8 +30,3 @@ def _looked_up(
         return one, f"the file has {len(lines)} lines"
     found = citations.located(one, lines)
     return (found, "") if found else (one, "these words do not stand in those lines")
-
-
-def verified(workspace: Workspace, cited: Iterable[Citation]) -> list[Citation]:
-    """Those that hold: the quote occurs in the cited lines of the file."""
-    return [one for one, wrong in looked_up(workspace, cited) if not wrong]

@@ -11,22 +11,27 @@ from dataclasses import replace
 
 from brainpilot_rt.agents import turn
 from brainpilot_rt.agents.ports import RunResult
+from brainpilot_rt.agents.programs.research import claims
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.tasks import finish_shielded
-from brainpilot_rt.domain import citations
 from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
 from brainpilot_rt.domain.ids import PRINCIPAL, RunId, SessionId
+from brainpilot_rt.domain.memory import Finding
 from brainpilot_rt.sessions.recovery import mend
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.delivery import Retry, verdict
-from brainpilot_rt.supervision.evidence import verified
+from brainpilot_rt.supervision.evidence import looked_up
+from brainpilot_rt.supervision.memories import finding_draft
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.wiring import RunWiring
 from brainpilot_rt.tools.registry import Registry
 
 STORAGE_PAUSE_S = 1.0
 STORAGE_PAUSE_MAX_S = 30.0
+_SHOWN = 0.9
+"""Confidence in a claim whose quote stands in its source: that is not yet that it follows."""
 
 _log = logging.getLogger(__name__)
 
@@ -129,12 +134,10 @@ class Worker:
             attempts_max=organs.attempts_max,
             now_ms=organs.clock.now_ms(),
         )
-        cited = citations.parse(result.answer) if run.agent == PRINCIPAL else []
-        holding = (
-            await asyncio.to_thread(verified, organs.workspace(self.session), cited)
-            if cited
-            else []
-        )
+        cited = claims(result.answer) if run.agent == PRINCIPAL else []
+        tree = organs.workspace(self.session)
+        found = await asyncio.to_thread(looked_up, tree, [one for one, _ in cited]) if cited else []
+        holding = [one for one, wrong in found if not wrong]
         await self._record(
             cmd.FinishRun(
                 run_id=run.run_id,
@@ -150,6 +153,22 @@ class Worker:
                 closing=self.wiring.preceded(*result.closing) if self.wiring else result.closing,
             )
         )
+        if result.outcome == "completed":
+            for (citation, wrong), (_, claim) in zip(found, cited, strict=True):
+                if not wrong:
+                    await self._remember(run, claim, citation)
+
+    async def _remember(self, run: RunState, claim: str, citation: Citation) -> None:
+        """A claim that was shown is a finding of the team. What does not fit is refused there."""
+        finding = Finding(
+            claim=claim or citation.quote, citation=citation, confidence=_SHOWN, verified=True
+        )
+        try:
+            await self._organs.memories.remember(
+                self.session, finding_draft(finding, run.agent), by=run.agent
+            )
+        except CommandRejected as refused:
+            _log.info("a finding of %s is not remembered: %s", run.run_id, refused)
 
     async def _record_abort(self) -> None:
         """What the log refuses is left to the supervisor, which stops us and stays."""
