@@ -11,7 +11,7 @@ once when nothing more can happen, which is how a hang shows.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -192,6 +192,10 @@ class Setup:
     limits: SessionLimits = field(default_factory=SessionLimits)
     agents: AgentSettings = field(default_factory=AgentSettings)
     thinking: ThinkingSettings = field(default_factory=ThinkingSettings)
+    search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]] = _nothing_found
+    """What retrieval finds."""
+    free: bool = False
+    """Model calls cost nothing, so that messages are classified by the model."""
     mail: bool = False
     """Serve mailbox directories."""
     clock: Clock | None = None
@@ -248,7 +252,7 @@ class _Parts:
                     ]
                 ),
             ),
-            search=_nothing_found,
+            search=setup.search,
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
             shown=Shown(log, hub, Sources(root / "agents")),
@@ -263,6 +267,7 @@ class _Parts:
             new_id=new_id,
             settings=settings,
             thinking=setup.thinking,
+            free=lambda _model: setup.free,
             attempts_max=setup.limits.attempts_max,
         )
         Summaries(self.organs)
