@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from typing_extensions import override
 
+from brainpilot_rt.context.memory import Memory
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import (
@@ -24,7 +25,8 @@ from brainpilot_rt.domain.events import (
     RunFinished,
     SessionDeleted,
 )
-from brainpilot_rt.domain.ids import PRINCIPAL, RequestId, SessionId, parse_agent_name
+from brainpilot_rt.domain.ids import PRINCIPAL, USER, RequestId, SessionId, parse_agent_name
+from brainpilot_rt.domain.memory import Block, Draft, MemoryItem, SectionName
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.sessions.hub import Item
 from brainpilot_rt.sessions.views import SessionView
@@ -206,6 +208,31 @@ class Session:
         """Stop one agent or all, and return when they have stopped; False: there was nothing."""
         name = parse_agent_name(agent) if agent else None
         return (await self._backend.interrupt(self.id, name)).interrupted
+
+    async def memory(self) -> Memory:
+        """What the session remembers, as of now: `items(section)`, `search(query, top_k)`."""
+        return await self._backend.memory.of(self.id)
+
+    async def remember(
+        self,
+        content: str,
+        *,
+        section: SectionName = "facts",
+        block: Block | None = None,
+        pinned: bool = False,
+    ) -> MemoryItem:
+        """Remember something on behalf of the user; agents read it from their next turn on.
+
+        `block`: whom or what a fact is about, `general` unless given. `pinned`: shown first, never
+        evicted. Raises `BadRequest`, `TooLarge`, or `Conflict` for a section that is full.
+        """
+        about = (block or "general") if section == "facts" else block
+        draft = Draft(section=section, content=content, agent=USER, pinned=pinned, block=about)
+        return await self._backend.memory.remember(self.id, draft)
+
+    async def forget(self, *item_ids: str) -> None:
+        """Forget items of the memory; `NotFound` for an unknown one."""
+        await self._backend.memory.forget(self.id, item_ids)
 
     async def view(self) -> SessionView:
         """What is true now: agents, open tasks and questions, usage, cost."""
