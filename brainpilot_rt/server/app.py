@@ -31,6 +31,7 @@ from brainpilot_rt.server.routes.conversation import (
     MessageBody,
 )
 from brainpilot_rt.server.routes.files import FileRoutes, UploadBody
+from brainpilot_rt.server.routes.memory import EditBody, MemoryRoutes, RememberBody
 from brainpilot_rt.server.routes.service import CapabilitiesBody, ServiceRoutes, ShutdownBody
 from brainpilot_rt.server.routes.sessions import (
     CreateSessionBody,
@@ -154,6 +155,33 @@ def _turn_rows(to: TurnRoutes) -> list[Row]:
     ]
 
 
+def _memory_rows(to: MemoryRoutes) -> list[Row]:
+    one = "/sessions/{id}/memory"
+    item = f"{one}/items/{{item}}"
+    whose = {"agent": "of a section that each agent has: whose; without it all"}
+    some = {**whose, "limit": "newest items wanted, at most 5000 (100)"}
+    words = {
+        **whose,
+        "query": "words to look for",
+        "top_k": "items wanted, at most 100 (10)",
+        "section": "only this section",
+    }
+    no_section = {**_FOUND, 404: "no such session or section"}
+    full = {409: "the section is full, or the key was reused", 413: "too large"}
+    added = {201: "remembered", 400: "malformed", 404: no_section[404], **full}
+    edited = {**_CHANGED, 404: "no such session or item", **full}
+    gone = {**_FOUND, 404: edited[404]}
+    new, changed = (RememberBody,), (EditBody,)
+    return [
+        Row("GET", one, to.index, "What is remembered, by section", _FOUND),
+        Row("POST", one, to.remember, "Remember something", added, body=new, write=True),
+        Row("GET", f"{one}/search", to.search, "Find by words", no_section, query=words),
+        Row("GET", f"{one}/{{section}}", to.section, "A section", no_section, query=some),
+        Row("PUT", item, to.edit, "Change or pin an item", edited, body=changed, write=True),
+        Row("DELETE", item, to.forget, "Forget an item", gone, write=True),
+    ]
+
+
 def _skill_rows(to: SkillRoutes) -> list[Row]:
     one = "/sessions/{id}/skills"
     return [Row("GET", one, to.index, "Skills, and what is wrong with them", _FOUND)]
@@ -229,6 +257,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *_service_rows(service),
         *_session_rows(SessionRoutes(backend, config)),
         *_trace_rows(TraceRoutes(backend)),
+        *_memory_rows(MemoryRoutes(backend, config)),
         *_turn_rows(TurnRoutes(backend)),
         *_skill_rows(SkillRoutes(backend)),
         *_talk_rows(ConversationRoutes(backend, config)),

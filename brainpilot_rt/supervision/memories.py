@@ -8,7 +8,7 @@ sessions and items; the log has the rest.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.context.memory import KEPT, MATTERS, Memory
@@ -19,8 +19,7 @@ from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import DAEMON_STREAM, USER, AgentName, RunId, SessionId
 from brainpilot_rt.domain.memory import Draft, Finding, MemoryItem, SectionName
 from brainpilot_rt.eventlog.port import EventLog, Receipt
-from brainpilot_rt.sessions.hub import Hub, Item
-from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.sessions.hub import Item, Listener
 from brainpilot_rt.supervision.answers import ReceiptOf
 from brainpilot_rt.supervision.evidence import looked_up
 from brainpilot_rt.workspace.files import Workspace
@@ -33,22 +32,43 @@ ITEMS_MAX: Final = 200_000
 _APPLIED_AT_ONCE: Final = 100
 """Events folded before the loop gets a turn."""
 
+
+class Dispatch(Protocol):
+    """`SessionManager.dispatch`."""
+
+    async def __call__(
+        self,
+        session: SessionId,
+        command: cmd.Command,
+        receipt: Callable[[Sequence[ev.Event], int], Receipt | None] | None = None,
+    ) -> list[ev.Recorded]:
+        """Decide a command and return its committed events."""
+        ...
+
+
 Evicted = Callable[[SessionId, ev.MemoryEvicted, tuple[MemoryItem, ...]], None]
 
 
 class Memories:
     """Memories by session, and the way to change one."""
 
-    def __init__(self, log: EventLog, hub: Hub, manager: SessionManager, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        listen: Callable[[Listener], Callable[[], None]],
+        dispatch: Dispatch,
+        clock: Clock,
+    ) -> None:
+        """`listen` of the hub, `dispatch` of the manager."""
         self._log = log
-        self._manager = manager
+        self._dispatch = dispatch
         self._clock = clock
         self._kept: OrderedDict[SessionId, Memory] = OrderedDict()
         self._arriving: dict[SessionId, list[ev.Recorded]] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
         self.on_evicted: Evicted | None = None
         """Told of what had to make room, with its words, when its session is kept."""
-        hub.listen(self._on_item)
+        listen(self._on_item)
 
     async def of(self, session: SessionId) -> Memory:
         """The memory as of the latest commit; `NotFound` for an unknown session."""
@@ -124,7 +144,7 @@ class Memories:
         """Forget items; `NotFound` for an unknown one, `Forbidden` for what is not the agent's."""
         await self.of(session)
         command = cmd.ForgetItems(item_ids=tuple(item_ids), by=by, run_id=run_id)
-        await self._manager.dispatch(session, command)
+        await self._dispatch(session, command)
 
     async def _put(
         self,
@@ -145,7 +165,7 @@ class Memories:
             return receipt(added[0]) if receipt is not None else None
 
         command = cmd.Remember(items=(item,), by=by, run_id=run_id)
-        if not await self._manager.dispatch(session, command, answer):
+        if not await self._dispatch(session, command, answer):
             same = memory.items(item.section, item.agent)
             return next((one for one in same if one.content == item.content), item)
         return made[0]
