@@ -128,7 +128,13 @@ def explained(found: dict[str, Any]) -> list[str]:
     if uses:
         lines += ["", "Used by"]
         lines += [_line(f"{one.get('kind')} {one.get('label')}") for one in uses]
-    return [*lines, "", *_costs(as_object(found.get("spent")))]
+    lines += ["", *_costs(as_object(found.get("spent")))]
+    if nodes[-1].get("kind") == "answer":
+        cost = nodes[-1].get("host_turn_cost_usd")
+        tokens = int(nodes[-1].get("host_turn_tokens") or 0)
+        whole = f"{tokens:>10,} tokens  {_money(None if cost is None else float(cost))}"
+        lines.append(f"  {'all work on the question':40} {whole}")
+    return lines
 
 
 def _subject(node: dict[str, Any]) -> list[str]:
@@ -197,8 +203,7 @@ def _paid(nodes: list[dict[str, Any]]) -> str:
     costs = [one.get("cost_usd") for one in paid]
     known = None if None in costs else sum(float(str(one)) for one in costs)
     models = ", ".join(dict.fromkeys(str(one.get("model")) for one in paid))
-    calls = f"{len(paid)} model call{'' if len(paid) == 1 else 's'}"
-    return clean_line(f"{calls}, {tokens:,} tokens, {_money(known)}  {models}")
+    return clean_line(f"{_calls(len(paid))}, {tokens:,} tokens, {_money(known)}  {models}")
 
 
 def _evidence(nodes: list[dict[str, Any]]) -> list[str]:
@@ -230,7 +235,11 @@ def _sum(sums: dict[str, Any]) -> str:
     tokens = int(as_object(sums.get("usage")).get("total") or 0)
     cost = sums.get("cost_usd")
     money = _money(None if cost is None else float(cost))
-    return f"{tokens:>10,} tokens  {money}  ({sums.get('model_calls', 0)} model calls)"
+    return f"{tokens:>10,} tokens  {money}  ({_calls(int(sums.get('model_calls') or 0))})"
+
+
+def _calls(count: int) -> str:
+    return f"{count} model call{'' if count == 1 else 's'}"
 
 
 def _money(cost: float | None) -> str:

@@ -8,7 +8,7 @@ logical paths of the workspace; they need not exist (yet).
 import json
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from brainpilot_rt.domain.errors import Conflict, NotFound
 from brainpilot_rt.domain.tools import Effect
@@ -28,12 +28,23 @@ _Text = Annotated[str, Field(max_length=_TEXT_CHARS_MAX)]
 class Artifact(Arguments):
     """A file that shows it."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4_000, description="Workspace path.")]
-    type: Annotated[_Word | None, Field(description="code, data, report, figure, ...")] = None
+    path: Annotated[str, Field(min_length=1, max_length=4_000)]
+    type: _Word | None = None
 
 
+_ARTIFACT: Final = {
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "description": "Workspace path."},
+        "type": {"type": "string", "description": "code, data, report, figure, ..."},
+    },
+    "required": ["path"],
+    "additionalProperties": False,
+}
+"""Written out, because a model is shown no references."""
 _Artifacts = Annotated[
-    tuple[Artifact, ...], Field(max_length=ARTIFACTS_MAX, description="Files it made or rests on.")
+    tuple[Annotated[Artifact, WithJsonSchema(_ARTIFACT)], ...],
+    Field(max_length=ARTIFACTS_MAX, description="Files it made or rests on."),
 ]
 
 

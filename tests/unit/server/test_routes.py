@@ -217,7 +217,7 @@ async def test_evict_keeps_the_session_and_an_unknown_one_is_said_so():
         assert (status, missing["evicted"], missing["agentsKilled"]) == (404, False, 0)
 
 
-@pytest.mark.parametrize("what", ["state", "letters", "trace", "stats", "history", "events"])
+@pytest.mark.parametrize("what", ["state", "letters", "stats", "history", "events"])
 async def test_what_is_asked_of_an_unknown_session_is_not_found(what: str):
     async with serving() as server:
         status, problem = await call(server, "GET", f"/sessions/unknown/{what}")

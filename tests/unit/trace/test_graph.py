@@ -6,10 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
+from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound, TooLarge
 from brainpilot_rt.domain.ids import AgentName, SessionId
-from brainpilot_rt.domain.trace import TraceArtifact, TraceNode, TraceParent
-from brainpilot_rt.trace.graph import fold, place, relate, trace_graph
+from brainpilot_rt.domain.trace import ARTIFACTS_MAX, TraceArtifact, TraceNode, TraceParent
+from brainpilot_rt.trace.graph import (
+    EDGES_MAX,
+    NODES_MAX,
+    attach,
+    fold,
+    node_json,
+    place,
+    relate,
+    trace_graph,
+)
 
 SESSION = SessionId("s")
 
@@ -102,6 +111,37 @@ def test_the_fold_keeps_the_newest_version_in_the_order_of_creation():
         ("a", "completed"),
         ("b", "pending"),
     ]
+
+
+def test_the_same_title_type_and_parent_by_the_same_agent_is_the_same_node():
+    nodes = chain("a", "b")
+    again = node("c").model_copy(update={"title": " a "})
+    assert place(nodes, again, None) is nodes[0]
+    assert place(nodes, again, "b").id == "c"
+    assert place(nodes, again.model_copy(update={"type": "finding"}), None).id == "c"
+    assert place(nodes, again.model_copy(update={"agent": AgentName("x")}), None).id == "c"
+
+
+def test_a_full_graph_a_full_node_and_too_many_files_are_refused_by_name():
+    nodes = [node(f"n{number}") for number in range(NODES_MAX)]
+    with pytest.raises(TooLarge, match=f"{NODES_MAX:,} nodes"):
+        place(nodes, node("x"), None)
+    edges = tuple(TraceParent(id=f"n{one}", relation="depends_on") for one in range(EDGES_MAX))
+    full = node("z").model_copy(update={"parents": edges})
+    with pytest.raises(TooLarge, match=f"{EDGES_MAX} edges"):
+        relate([*nodes[:70], full], "n69", "z", "why")
+    files = [TraceArtifact(path=f"{number}") for number in range(ARTIFACTS_MAX)]
+    filled = attach(node("a"), files)
+    assert attach(filled, files) == filled
+    with pytest.raises(TooLarge, match=f"{ARTIFACTS_MAX} artifacts"):
+        attach(filled, [TraceArtifact(path="more")])
+
+
+def test_one_node_is_shown_as_the_graph_shows_it():
+    nodes = chain("a", "b")
+    assert node_json(nodes, "a") == trace_graph(SESSION, "t", nodes)["nodes"][0]
+    with pytest.raises(NotFound):
+        node_json(nodes, "x")
 
 
 def _acyclic(nodes: Sequence[dict[str, list[str]]]) -> bool:
