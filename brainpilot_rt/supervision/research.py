@@ -7,7 +7,7 @@ from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.agents.programs import research
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import RuntimeFault
-from brainpilot_rt.domain.passages import Passage
+from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.supervision.evidence import looked_up
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.tools.retrieving import shown
@@ -19,10 +19,10 @@ class RunResearch:
     def __init__(self, organs: Organs, identity: RunIdentity) -> None:
         self._organs = organs
         self._identity = identity
-        self._passages: list[Passage] | None = None
+        self._passages: Passages | None = None
         self._complaint = ""
 
-    async def retrieve(self, question: str) -> list[Passage]:
+    async def retrieve(self, question: str) -> Passages:
         """The passages for the run's question; looked for once."""
         if self._passages is None:
             organs, session = self._organs, self._identity.session
@@ -31,7 +31,7 @@ class RunResearch:
             try:
                 self._passages = await organs.search(session, tree, question, count)
             except RuntimeFault:
-                self._passages = []  # the agent's own search tool will tell it why
+                self._passages = Passages()  # the agent's own search tool will tell it why
         return self._passages
 
     async def retrieved(self, question: str) -> ev.PassagesRetrieved:
@@ -45,7 +45,8 @@ class RunResearch:
 
     def guidance(self) -> str:
         """What the model is told, and shown."""
-        return research.guidance(shown(self._passages) if self._passages else "")
+        found = self._passages
+        return research.guidance(f"{shown(found)}\n{found.notice}".rstrip() if found else "")
 
     async def judge(self, said: str, tries: int) -> tuple[str, tuple[ev.Event, ...]]:
         """Look every citation of an answer up.

@@ -192,7 +192,7 @@ class Setup:
     limits: SessionLimits = field(default_factory=SessionLimits)
     agents: AgentSettings = field(default_factory=AgentSettings)
     thinking: ThinkingSettings = field(default_factory=ThinkingSettings)
-    search: Callable[[SessionId, Workspace, str, int], Awaitable[list[Passage]]] = _nothing_found
+    search: Callable[[SessionId, Workspace, str, int], Awaitable[Passages]] = _nothing_found
     """What retrieval finds."""
     free: bool = False
     """Model calls cost nothing, so that messages are classified by the model."""
