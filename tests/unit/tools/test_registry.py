@@ -49,7 +49,7 @@ def test_schemas_hold_only_what_a_model_needs():
         assert spec.parameters["type"] == "object"
     parameters = registry().only(["create_trace_node"]).specs()[0].parameters
     assert set(parameters["properties"]) == {
-        *("title", "type", "status", "description", "parent_id"),
+        *("title", "type", "status", "description", "parent_id", "artifacts"),
     }
     assert parameters["required"] == ["title"]
     sending = registry().only(["send_message"]).specs()[0].parameters
