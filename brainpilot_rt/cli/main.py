@@ -39,6 +39,7 @@ COMMANDS = {
     "sessions": Entry("sessions", "List, show, rename or delete sessions."),
     "agents": Entry("agents", "Show the agents of a session."),
     "context": Entry("context", "Show what the model read in a turn, and what changed."),
+    "memory": Entry("memory", "Show, search and change what a session remembers."),
     "skills": Entry("skills", "List the skills agents find, and check skills."),
     "stop": Entry("stop", "Stop an agent, a session's work, or the daemon."),
     "doctor": Entry("doctor", "Check this machine, the settings, the log and the mailboxes."),
