@@ -226,8 +226,7 @@ class Session:
         `block`: whom or what a fact is about, `general` unless given. `pinned`: shown first, never
         evicted. Raises `BadRequest`, `TooLarge`, or `Conflict` for a section that is full.
         """
-        about = (block or "general") if section == "facts" else block
-        draft = Draft(section=section, content=content, agent=USER, pinned=pinned, block=about)
+        draft = Draft(section=section, content=content, agent=USER, pinned=pinned, block=block)
         return await self._backend.memory.remember(self.id, draft)
 
     async def forget(self, *item_ids: str) -> None:
