@@ -12,16 +12,19 @@ two have the same name the library named first wins, and the other says by which
 Reading blocks; on the event loop, put it on a thread.
 """
 
+import contextlib
 import os
-import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from brainpilot_rt.context.skill_format import DESCRIPTION_MAX, NAME_MAX, SkillText, read_skill
+from brainpilot_rt.context.words import words
 from brainpilot_rt.domain.errors import CommandRejected, NotFound
 from brainpilot_rt.domain.skills import Skill, SkillScope
+from brainpilot_rt.workspace.faults import told
 from brainpilot_rt.workspace.files import Entry, Workspace
 from brainpilot_rt.workspace.paths import LogicalPath
 from brainpilot_rt.workspace.walk import SKIPPED, walk
@@ -37,16 +40,28 @@ _DEPTH_MAX: Final = 4
 _FILES_MAX: Final = 500
 _OPENING_CHARS: Final = 2_000
 _KEPT_MAX: Final = 4 * SKILLS_MAX
-# Runs of Han, kana and Hangul have no spaces: there a word is each pair of neighbours.
-_WORD: Final = re.compile(
-    r"(?=([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]{2}))"
-    r"|([^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+)"
-)
 _NAME_WEIGHT: Final = 5
 _DESCRIPTION_WEIGHT: Final = 2
 _OPENING_MOST: Final = 3
+_SAYS_NOTHING: Final = frozenset(
+    "a about all an and any are as at be by can do does for from get have how i if in into is it me "
+    "my no not of on or our please should so that the their them then there these they this to use "
+    "was we what when where which who why will with you your".split()
+)
+"""Words of every request and every instruction; by them each skill would fit."""
 
-_Stamp = tuple[int, int, int, int]
+_Stamp: TypeAlias = tuple[int, int, int, int]
+
+
+class Place(NamedTuple):
+    """A folder that is or looks like a skill; `trouble`: why it is none."""
+
+    folder: LogicalPath
+    name: str = ""
+    """Of its `SKILL.md`."""
+    stamp: _Stamp = (0, 0, 0, 0)
+    """What changes when that file does; its first number is when, in nanoseconds."""
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +78,7 @@ class SkillReader:
     """Reads libraries and remembers what has not changed since. May be used on several threads."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[_Stamp, Skill]] = {}
+        self._kept: dict[tuple[str, str, str], tuple[_Stamp, Skill]] = {}
 
     def catalogue(self, libraries: Sequence[Library]) -> tuple[Skill, ...]:
         """Every skill there is, nearest library first; broken and hidden ones too.
@@ -85,32 +100,31 @@ class SkillReader:
         return tuple(found)
 
     def _skills_of(self, library: Library) -> Iterator[Skill]:
-        for number, (folder, name, trouble) in enumerate(_folders(library)):
+        for number, place in enumerate(_places(library)):
             if number == SKILLS_MAX:
                 why = f"more than {SKILLS_MAX:,} skills: those from here on are not looked at"
-                yield _broken(library, folder, why)
+                yield _broken(library, place.folder, why)
                 return
-            if trouble:
-                yield _broken(library, folder, trouble)
+            if place.trouble:
+                yield _broken(library, place.folder, place.trouble)
             else:
-                yield self.skill(library, folder, name)
+                yield self.skill(library, place)
 
-    def skill(self, library: Library, folder: LogicalPath, name: str = _NAMES[0]) -> Skill:
-        """The skill whose folder this is, read anew if its file has changed."""
-        workspace, path = library.workspace, str(folder.child(name))
-        key = (str(workspace.root), path)
+    def skill(self, library: Library, place: Place) -> Skill:
+        """The skill that lies there, read anew if its file has changed."""
+        workspace, path = library.workspace, str(place.folder.child(place.name))
+        key = (library.label, str(workspace.root), path)
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == place.stamp:
+            return kept[1]
         try:
-            stamp = _stamp(workspace, path)
-            kept = self._kept.get(key)
-            if kept is not None and kept[0] == stamp and kept[1].library == library.label:
-                return kept[1]
             data = workspace.read_bytes(path, SKILL_BYTES_MAX)
         except CommandRejected as error:
-            return _broken(library, folder, _why(error, path))
-        skill = _skill(library, folder, data, stamp[0])
+            return _broken(library, place.folder, _why(error, path), place.stamp[0])
+        skill = _skill(library, place.folder, data, place.stamp[0])
         if len(self._kept) >= _KEPT_MAX:
             self._kept.clear()
-        self._kept[key] = (stamp, skill)
+        self._kept[key] = (place.stamp, skill)
         return skill
 
 
@@ -128,20 +142,19 @@ def checked(path: Path) -> list[Skill]:
     folder = real.parent if real.name in _NAMES and real.is_file() else real
     outside = Library(str(folder.parent), Workspace(folder.parent), "user")
     inside = LogicalPath("workspace", (folder.name,))
-    for name in _NAMES:
-        if (folder / name).exists() or (folder / name).is_symlink():
-            return [SkillReader().skill(outside, inside, name)]
-    found = catalogue([Library(str(folder), Workspace(folder), "user")]) if folder.is_dir() else ()
+    if not folder.is_dir():
+        return [_broken(outside, inside, f"there is no {_NAMES[0]}: write one")]
+    place = _place_of(outside.workspace, inside)
+    if place is not None:
+        return [SkillReader().skill(outside, place)]
+    found = catalogue([Library(str(folder), Workspace(folder), "user")])
     return list(found) or [_broken(outside, inside, f"there is no {_NAMES[0]}: write one")]
 
 
 def fitting(skills: Sequence[Skill], query: str, k: int) -> list[Skill]:
-    """The `k` skills whose words the query has, best first; none that has none of them. Pure.
-
-    Each word counts where it occurs: name, description, beginning of the text.
-    """
-    words = set(words_of(query))
-    scored = [(_score(skill, words), skill) for skill in skills]
+    """The `k` skills whose words the query has, best first; none that has none of them. Pure."""
+    wanted = set(words(query)) - _SAYS_NOTHING
+    scored = [(sum(skill.weights.get(one, 0) for one in wanted), skill) for skill in skills]
     ranked = sorted((one for one in scored if one[0]), key=lambda one: (-one[0], one[1].name))
     return [skill for _, skill in ranked[:k]]
 
@@ -174,11 +187,6 @@ def skill_file(libraries: Sequence[Library], skill: Skill, relative_path: str) -
     return library.workspace.read_text(f"{folder}/{relative_path}", SKILL_BYTES_MAX)
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a text, in lower case."""
-    return [match[1] or match[2] for match in _WORD.finditer(text.casefold())]
-
-
 def _place(libraries: Sequence[Library], skill: Skill) -> tuple[Library, LogicalPath]:
     library = next((one for one in libraries if one.label == skill.library), None)
     if library is None:
@@ -187,52 +195,57 @@ def _place(libraries: Sequence[Library], skill: Skill) -> tuple[Library, Logical
     return library, LogicalPath(library.base.root, library.base.parts + inside)
 
 
-def _folders(library: Library) -> Iterator[tuple[LogicalPath, str, str]]:
-    """(folder, name of its SKILL.md, trouble) of what is or looks like a skill, in order."""
+def _places(library: Library) -> Iterator[Place]:
+    """What is or looks like a skill, in order of the names of folders."""
     pending = [library.base]
     while pending:
         folder = pending.pop()
         try:
+            place = _place_of(library.workspace, folder)
+            if place is not None and folder != library.base:
+                yield place
+                continue
             entries = library.workspace.list_folder(str(folder))
+        except NotFound:
+            continue
         except CommandRejected as error:
-            yield folder, "", _why(error, str(folder))
+            yield Place(folder, trouble=_why(error, str(folder)))
             continue
-        name = next((one for one in _NAMES if any(one == entry.name for entry in entries)), None)
-        if folder == library.base:
-            if name is not None:
-                yield folder, "", f"{name} lies in no folder: put it into one of the skill's name"
-        elif name is not None:
-            yield folder, name, ""
+        if place is not None:
+            why = f"{place.name} lies in no folder: put it into one of the skill's name"
+            yield Place(folder, trouble=why)
+        if len(folder.parts) - len(library.base.parts) == _DEPTH_MAX:
             continue
-        depth = len(folder.parts) - len(library.base.parts)
-        below = [entry for entry in entries if _may_hold(entry)] if depth < _DEPTH_MAX else []
+        below = [entry for entry in entries if _may_hold(entry)]
         for entry in below:
             if entry.type == "symlink":
-                child = folder.child(entry.name)
-                yield child, "", "it is a symbolic link, which is not followed: copy the folder"
+                why = "it is a symbolic link, which is not followed: copy the folder"
+                yield Place(folder.child(entry.name), trouble=why)
         pending += [folder.child(one.name) for one in reversed(below) if one.type == "folder"]
 
 
-def _why(error: CommandRejected, path: str) -> str:
-    return f"it can not be read: {error.message.removeprefix(path).lstrip(': ')}"
+def _place_of(workspace: Workspace, folder: LogicalPath) -> Place | None:
+    """The folder with its `SKILL.md`, if it has one. Raises `CommandRejected`."""
+    with workspace.folder(workspace.resolve(str(folder))) as fd, told(folder):
+        for name in _NAMES:
+            with contextlib.suppress(FileNotFoundError):
+                seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                stamp = (seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino)
+                return Place(folder, name, stamp)
+    return None
 
 
 def _may_hold(entry: Entry) -> bool:
     return entry.type != "file" and not entry.name.startswith(".") and entry.name not in SKIPPED
 
 
-def _stamp(workspace: Workspace, path: str) -> _Stamp:
-    raw = workspace.open_raw(path)
-    try:
-        found = os.fstat(raw.fd)
-    finally:
-        os.close(raw.fd)
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+def _why(error: CommandRejected, path: str) -> str:
+    return f"it can not be read: {error.message.removeprefix(path).lstrip(': ')}"
 
 
 def _skill(library: Library, folder: LogicalPath, data: bytes, stamp: int) -> Skill:
     read, problems = _decoded(data, folder.name)
-    return Skill(
+    skill = Skill(
         name=_flat(read.name)[: 2 * NAME_MAX] or _flat(folder.name),
         description=_flat(read.description)[:DESCRIPTION_MAX],
         scope=library.scope,
@@ -244,9 +257,9 @@ def _skill(library: Library, folder: LogicalPath, data: bytes, stamp: int) -> Sk
         metadata=read.metadata,
         problems=problems,
         broken=not read.description,
-        opening=read.body[:_OPENING_CHARS],
         stamp=stamp,
     )
+    return replace(skill, weights=_weights(skill, read.body))
 
 
 def _decoded(data: bytes, folder: str) -> tuple[SkillText, tuple[str, ...]]:
@@ -258,7 +271,7 @@ def _decoded(data: bytes, folder: str) -> tuple[SkillText, tuple[str, ...]]:
     return read, read.problems
 
 
-def _broken(library: Library, folder: LogicalPath, trouble: str) -> Skill:
+def _broken(library: Library, folder: LogicalPath, trouble: str, stamp: int = 0) -> Skill:
     return Skill(
         name=_flat(folder.name) if folder != library.base else library.label,
         description="",
@@ -267,6 +280,7 @@ def _broken(library: Library, folder: LogicalPath, trouble: str) -> Skill:
         folder=_inside(library, folder),
         problems=(trouble,),
         broken=True,
+        stamp=stamp,
     )
 
 
@@ -278,12 +292,10 @@ def _inside(library: Library, folder: LogicalPath) -> str:
     return "/".join(folder.parts[len(library.base.parts) :])
 
 
-def _score(skill: Skill, words: set[str]) -> int:
-    name = words_of(f"{skill.name} {skill.folder}")
-    description, opening = words_of(skill.description), words_of(skill.opening)
-    return sum(
-        _NAME_WEIGHT * (word in name)
-        + _DESCRIPTION_WEIGHT * description.count(word)
-        + min(_OPENING_MOST, opening.count(word))
-        for word in words
-    )
+def _weights(skill: Skill, body: str) -> dict[str, int]:
+    """Each word counts where it occurs: name, description, beginning of the instructions."""
+    name = Counter(dict.fromkeys(words(f"{skill.name} {skill.folder}"), _NAME_WEIGHT))
+    description = Counter(words(skill.description) * _DESCRIPTION_WEIGHT)
+    opening = Counter(words(body[:_OPENING_CHARS]))
+    most = Counter({word: min(_OPENING_MOST, count) for word, count in opening.items()})
+    return dict(name + description + most)

@@ -35,8 +35,8 @@ class Skill:
     """True: nothing says what it is good for, so it is listed but never offered."""
     hidden_by: str = ""
     """Path of the nearer skill that has the same name and is used instead."""
-    opening: str = ""
-    """The beginning of its instructions, for ranking."""
+    weights: Mapping[str, int] = field(default_factory=dict[str, int], repr=False)
+    """How much each word, in lower case, says that the skill fits."""
     stamp: int = 0
     """When the file was last changed, in nanoseconds since the Unix epoch; 0: unknown."""
 

@@ -6,7 +6,6 @@ because both are in use by other agents; a plain `skills/` is not, since a folde
 hold anything.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -82,12 +81,6 @@ class Skills:
     def file(self, workspace: Workspace, skill: Skill, relative_path: str) -> str:
         """One of them."""
         return reading.skill_file(self._libraries(workspace), skill, relative_path)
-
-    async def of(self, session: SessionId, workspace: Workspace) -> tuple[Skill, ...]:
-        """`find` on a thread, and then `report`."""
-        found = await asyncio.to_thread(self.find, workspace)
-        await self.report(session, found)
-        return found
 
     async def report(self, session: SessionId, skills: Sequence[Skill]) -> None:
         """Tell the session's readers which of these are broken, once per state of the file."""
