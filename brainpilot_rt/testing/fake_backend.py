@@ -54,7 +54,6 @@ class FakeBackend(FakeSessions):
 
     def __init__(self, clock: Clock, new_id: NewId, folder: Path) -> None:
         super().__init__(clock)
-        self.trace_views = TraceViews(self.log)
         authority = MemoryAuthority(self.log, clock, new_id)
         self.memory = Memories(self.log, self.listen, authority.dispatch, clock)
         self.turns = Turns(self.log)
@@ -68,6 +67,11 @@ class FakeBackend(FakeSessions):
         self.stopping = False
         self._new_id = new_id
         self._folder = folder
+
+    @property
+    def trace_views(self) -> TraceViews:
+        """The real ones, over the log."""
+        return TraceViews(self.log)
 
     # --- liveness ---------------------------------------------------------------------------
 

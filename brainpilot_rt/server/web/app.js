@@ -64,6 +64,8 @@ async function open(session) {
   view.stream?.close();
   view.session = session;
   clear();
+  by("why").href = new URL(`sessions/${encodeURIComponent(session)}/trace/causes?format=svg`, base);
+  by("why").hidden = false;
   for (const control of by("compose").querySelectorAll("textarea, button")) control.disabled = false;
   const stream = new EventSource(new URL(`sse/${encodeURIComponent(session)}`, base));
   view.stream = stream;

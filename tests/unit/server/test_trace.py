@@ -1,5 +1,6 @@
 """The routes about reasons: the graph and its versions, causes, pictures."""
 
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -35,7 +36,7 @@ async def remember(server: Server) -> None:
         authority=Authority(origin="user"),
     )
     run, said = RunId("r1"), MessageId("m1")
-    own = {"run_id": run, "agent": PRINCIPAL, "letter_ids": (letter.id,)}
+    own: dict[str, Any] = {"run_id": run, "agent": PRINCIPAL, "letter_ids": (letter.id,)}
     node = TraceNode(id="n1", title="Look", created_at="t", updated_at="t")
     done = node.model_copy(update={"status": "completed"})
     for event in (
