@@ -44,9 +44,11 @@ _NAME_WEIGHT: Final = 5
 _DESCRIPTION_WEIGHT: Final = 2
 _OPENING_MOST: Final = 3
 _SAYS_NOTHING: Final = frozenset(
-    "a about all an and any are as at be by can do does for from get have how i if in into is it me "
-    "my no not of on or our please should so that the their them then there these they this to use "
-    "was we what when where which who why will with you your".split()
+    words(
+        "a about all an and any are as at be by can do does for from get have how i if in into is "
+        "it me my no not of on or our please should so that the their them then there these they "
+        "this to use was we what when where which who why will with you your"
+    )
 )
 """Words of every request and every instruction; by them each skill would fit."""
 
