@@ -25,6 +25,14 @@ from brainpilot_rt.domain.events import (
     ToolFinished,
 )
 from brainpilot_rt.domain.ids import RunId
+from brainpilot_rt.metrics.thoughts import Thoughts
+
+
+class _Repeats:
+    def __init__(self) -> None:
+        self.count = 0
+        self.waiting: dict[RunId, int] = {}
+        """Runs that go on and have not heard the model yet -> their first turn."""
 
 
 class Counters:
@@ -44,11 +52,8 @@ class Counters:
         """By status."""
         self.model_calls: Counter[str] = Counter()
         """`replied` and `failed` attempts, and calls beside the conversation by purpose."""
-        self.model_calls_repeated = 0
-        """First replies of runs that go on after a crash or shutdown (I-3). At most so many were
-        paid for twice: whether the call that was cut had been sent, nobody knows."""
-        self._resumed: dict[RunId, int] = {}
-        """Runs that go on and have not heard the model yet -> their first turn."""
+        self._repeats = _Repeats()
+        self.thoughts = Thoughts()
         self.tokens: Counter[str] = Counter()
         """By kind."""
         self.cost_usd = Decimal(0)
@@ -63,7 +68,7 @@ class Counters:
         self.events += 1
         match item.event:
             case RunStarted(resumes=str()) as event:
-                self._resumed[event.run_id] = event.first_turn
+                self._repeats.waiting[event.run_id] = event.first_turn
             case RunFinished() | RunInterrupted():
                 self._ended(item.event)
             case HostTurnFinished(outcome=outcome):
@@ -79,7 +84,16 @@ class Counters:
             case ModelReplied() | ModelAsked():
                 self._paid(item.event)
             case _:
-                pass
+                self.thoughts.fold(item.event)
+
+    @property
+    def model_calls_repeated(self) -> int:
+        """First replies of runs that go on after a crash or shutdown (I-3).
+
+        At most so many were paid for twice: whether the call that was cut had been sent, nobody
+        knows.
+        """
+        return self._repeats.count
 
     def refuse(self, reason: str) -> None:
         """Count a request that went no further."""
@@ -87,15 +101,15 @@ class Counters:
 
     def _ended(self, event: RunFinished | RunInterrupted) -> None:
         self.runs[event.outcome if isinstance(event, RunFinished) else "interrupted"] += 1
-        self._resumed.pop(event.run_id, None)
+        self._repeats.waiting.pop(event.run_id, None)
 
     def _paid(self, event: ModelReplied | ModelAsked) -> None:
         if isinstance(event, ModelAsked):
             self.model_calls[event.purpose] += 1
         else:
             self.model_calls["replied"] += 1
-            if self._resumed.pop(event.run_id, None) == event.turn:
-                self.model_calls_repeated += 1
+            if self._repeats.waiting.pop(event.run_id, None) == event.turn:
+                self._repeats.count += 1
         usage = event.usage
         self.tokens["input"] += usage.input
         self.tokens["output"] += usage.output

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from typing_extensions import override
 
 from brainpilot_rt.metrics.counters import Counters
+from brainpilot_rt.metrics.thoughts import Thoughts
 
 Form = Literal["json", "text", "openmetrics"]
 _PREFIX: Final = "brainpilot_rt_"
@@ -98,5 +99,15 @@ def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]
         ("model_calls", "Attempts at model calls.", "outcome", counted.model_calls),
         ("model_calls_repeated", "Model calls repeated after a cut, at most.", "", repeated),
         ("tokens", "Tokens of model calls.", "kind", counted.tokens),
+        *_thoughts(counted.thoughts),
         ("http_refused", "Requests refused before any route.", "reason", counted.refused),
+    ]
+
+
+def _thoughts(counted: Thoughts) -> list[tuple[str, str, str, Mapping[str, float]]]:
+    by = "section"
+    return [
+        ("memory_remembered", "Items put into memory.", by, counted.remembered),
+        ("memory_evicted", "Items that had to make room.", by, counted.evicted),
+        ("memory_refused", "Items that memory had no room for.", by, counted.refused),
     ]

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, CallId, LetterId, RunId, SessionId
+from brainpilot_rt.domain.memory import Draft
 from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelRef, StopReason
 from brainpilot_rt.domain.usage import Usage
@@ -124,6 +125,24 @@ def test_a_call_asked_again_after_a_cut_is_counted_once_and_a_later_one_is_not()
     for seq, event in enumerate((started, replied(3), replied(4)), 1):
         counters.fold(ev.Recorded(SessionId("s"), seq, seq, 0, event))
     assert (counters.model_calls["replied"], counters.model_calls_repeated) == (2, 1)
+
+
+def test_what_is_remembered_evicted_and_refused_is_counted_by_section():
+    draft = Draft(section="lessons", content="a secret lesson", agent=A)
+    events: tuple[ev.Event, ...] = (
+        ev.MemoryAdded(items=(draft.item(1), draft.item(2)), agent=A),
+        ev.MemoryEvicted(section="lessons", agent=A, item_ids=("a", "b", "c"), tokens=9),
+        ev.MemoryRefused(section="facts", agent=A, tokens=1, limit=1, used=1, reason="full"),
+    )
+    counters = Counters()
+    for seq, event in enumerate(events, 1):
+        counters.fold(ev.Recorded(SessionId("s"), seq, seq, 0, event))
+    body, _ = render(counters, {}, {}, "text")
+    lines = body.decode().splitlines()
+    assert 'brainpilot_rt_memory_remembered_total{section="lessons"} 2.0' in lines
+    assert 'brainpilot_rt_memory_evicted_total{section="lessons"} 3.0' in lines
+    assert 'brainpilot_rt_memory_refused_total{section="facts"} 1.0' in lines
+    assert "secret" not in body.decode()
 
 
 def test_memory_is_what_the_process_has_now():
