@@ -14,6 +14,8 @@ from brainpilot_rt.trace.causes import Cause, Causes
 from brainpilot_rt.trace.chains import Spent, groups, of_a_run
 from brainpilot_rt.trace.graph import edges_of
 
+NODES_MAX: Final = 1_500
+"""Of one drawing: the newest."""
 FULL_MAX: Final = 60
 """Nodes beyond which the causal view shows runs instead of their turns, unless told otherwise."""
 _RELATIONS: Final = {"follows": "", "parent": "part of", "depends_on": "depends on"}
@@ -57,6 +59,7 @@ class Drawing:
 
 def of_causes(graph: Causes, nodes: Sequence[Cause], name: str, *, full: bool | None) -> Drawing:
     """The causal view of some nodes. `full` None: turn by turn only while there are few."""
+    total, nodes = len(nodes), nodes[-NODES_MAX:]
     alone = len(nodes) <= FULL_MAX if full is None else full
     parts = [[node] for node in nodes] if alone else groups(nodes)
     into = {node.id: part[0].id for part in parts for node in part}
@@ -73,8 +76,8 @@ def of_causes(graph: Causes, nodes: Sequence[Cause], name: str, *, full: bool | 
     ]
     if graph.circle:
         notes.append(f"in a circle: {', '.join(graph.circle)}")
-    if graph.dropped:
-        notes.append(f"the oldest {graph.dropped} things are left out")
+    if left_out := graph.dropped + total - len(nodes):
+        notes.append(f"the oldest {left_out:,} things are left out")
     return Drawing(
         name,
         tuple(_box(part, alone=alone) for part in parts),

@@ -14,7 +14,8 @@ from typing import Final
 ROW_MAX: Final = 9
 GAP_X: Final = 28.0
 GAP_Y: Final = 46.0
-_SLOT: Final = 10.0
+_SLOT: Final = 8.0
+_SLOT_GAP: Final = 10.0
 _SWEEPS: Final = 10
 
 
@@ -196,7 +197,8 @@ def _spread(row: list[int], widths: list[float], xs: list[float], wanted: list[f
     """Set the places of a row: nearest to those wanted, in order, without touching."""
     offsets = [0.0]
     for left, right in pairwise(row):
-        offsets.append(offsets[-1] + (widths[left] + widths[right]) / 2 + GAP_X)
+        gap = GAP_X if min(widths[left], widths[right]) > _SLOT else _SLOT_GAP
+        offsets.append(offsets[-1] + (widths[left] + widths[right]) / 2 + gap)
     pools: list[tuple[float, int]] = []
     for want, offset in zip(wanted, offsets, strict=True):
         mean, size = want - offset, 1

@@ -20,8 +20,6 @@ from brainpilot_rt.trace.causes import Cause, Causes
 from brainpilot_rt.trace.chains import chain, chain_json, find, whole_json
 
 PAGE_MAX: Final = 5_000
-PICTURE_MAX: Final = 1_500
-"""Nodes of one picture: the newest."""
 _FORMS: Final[dict[str, tuple[Callable[[drawing.Drawing], str], str]]] = {
     "svg": (picture.svg, picture.MEDIA_TYPE),
     "dot": (drawing.dot, "text/vnd.graphviz"),
@@ -51,7 +49,7 @@ class TraceRoutes:
         """GET /sessions/{id}/trace.svg: the reasoning graph."""
         session = session_of(request)
         nodes = await self._views.nodes(session)
-        drawn = drawing.of_steps(nodes[-PICTURE_MAX:], f"Reasoning of {session}")
+        drawn = drawing.of_steps(nodes, f"Reasoning of {session}")
         return await _drawn(drawn, "svg")
 
     async def causes(self, request: Request) -> Response:
@@ -81,7 +79,7 @@ async def _form(graph: Causes, nodes: Sequence[Cause], name: str, request: Reque
     full = {"auto": None, "runs": False, "turns": True}.get(detail, "")
     if full == "":
         raise BadRequest("detail: auto, runs or turns")
-    drawn = drawing.of_causes(graph, nodes[-PICTURE_MAX:], name, full=full)
+    drawn = drawing.of_causes(graph, nodes, name, full=full)
     return await _drawn(drawn, request.query_params["format"])
 
 
