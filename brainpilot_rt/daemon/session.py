@@ -24,8 +24,17 @@ from brainpilot_rt.domain.events import (
     Recorded,
     RunFinished,
     SessionDeleted,
+    TextFinished,
 )
-from brainpilot_rt.domain.ids import PRINCIPAL, USER, RequestId, SessionId, parse_agent_name
+from brainpilot_rt.domain.ids import (
+    PRINCIPAL,
+    USER,
+    AgentName,
+    MessageId,
+    RequestId,
+    SessionId,
+    parse_agent_name,
+)
 from brainpilot_rt.domain.memory import Block, Draft, MemoryItem, SectionName
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.sessions.hub import Item
@@ -78,6 +87,34 @@ class _Ear:
     def end(self) -> None:
         self.over = True
         self.news.set()
+
+
+class _Words:
+    """Hands on what an agent says, piece by piece; a text that came in one piece at its end."""
+
+    def __init__(
+        self, session: SessionId, agent: AgentName, on_text: Callable[[str], object]
+    ) -> None:
+        self._whose = (session, agent)
+        self._on_text = on_text
+        self._said: dict[MessageId, int] = {}
+
+    def __call__(self, item: Item) -> None:
+        """Something was said, or committed."""
+        said = item if isinstance(item, Chunk) else item.event
+        if not isinstance(said, Chunk | TextFinished) or said.kind != "text":
+            return
+        if (item.session, said.agent) != self._whose:
+            return
+        known = self._said.get(said.message_id, 0)
+        piece = said.text if isinstance(said, Chunk) else said.text[known:]
+        self._said[said.message_id] = known + len(piece)
+        if piece:
+            self._on_text(piece)
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 class Feeds:
@@ -154,14 +191,7 @@ class Session:
         """
         before = (await self._backend.view(self.id)).seq
         asked = parse_agent_name(agent) if agent else PRINCIPAL
-
-        def on_item(item: Item) -> None:
-            if on_text is None or not isinstance(item, Chunk) or item.kind != "text":
-                return
-            if (item.session, item.agent) == (self.id, asked):
-                on_text(item.text)
-
-        undo = self._backend.listen(on_item)
+        undo = self._backend.listen(_Words(self.id, asked, on_text)) if on_text else _nothing
         try:
             posted = await self.post(text, agent=agent)
             return await self._answer_to(posted, before, on_question)
