@@ -1,4 +1,4 @@
-"""Counters of how the team thinks: folded from events like the rest, labels bounded by our words."""
+"""Counters of how the team thinks: folded from events like the rest, with bounded labels."""
 
 from collections import Counter
 
