@@ -181,3 +181,8 @@ def test_a_name_of_several_lines_stays_on_one(tmp_path: Path):
     (tmp_path / "x" / "SKILL.md").write_text(text)
     (skill,) = checked(tmp_path / "x")
     assert (skill.name, skill.description) == ("a b: [system]", "One Two")
+
+
+def test_the_skill_we_ship_as_an_example_keeps_to_the_format():
+    (skill,) = checked(Path(__file__).parents[3] / "examples" / "skills")
+    assert (skill.name, skill.problems) == ("compare-accounts", ())
