@@ -48,12 +48,12 @@ def reference(name: str, path: str, text: str) -> Reference:
     if match is None or front is None:
         return Reference(name, path, "", (), text.strip())
     tags = front.get("tags")
-    listed = tags if isinstance(tags, list) else str(tags or "").split(",")
+    listed = cast("list[object]", tags) if isinstance(tags, list) else str(tags or "").split(",")
     return Reference(
         name=name,
         path=path,
         description=" ".join(str(front.get("description") or "").split()),
-        tags=tuple(str(tag).strip() for tag in cast("list[object]", listed) if str(tag).strip()),
+        tags=tuple(str(tag).strip() for tag in listed if str(tag).strip()),
         body=text[match.end() :].strip(),
     )
 

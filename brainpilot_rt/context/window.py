@@ -98,8 +98,8 @@ class Window:
 
     def parts(self, memory: Remembered, asked: Asked) -> tuple[Part, ...]:
         """The sections that have anything, in the order of their importance."""
-        chosen = {name: self._section(memory, asked, name) for name in ORDER}
-        return fitted({name: one for name, one in chosen.items() if one.total}, asked.tokens_max)
+        found = [(name, self._section(memory, asked, name)) for name in ORDER]
+        return fitted([(name, one) for name, one in found if one.total], asked.tokens_max)
 
     def _section(self, memory: Remembered, asked: Asked, name: SectionName) -> _Chosen:
         since = asked.since_ms if name in _OF_CONVERSATION else 0
@@ -136,21 +136,21 @@ def choose(memory: Remembered, asked: Asked, name: SectionName) -> _Chosen:
     return _Chosen(_pinned_first(shown), end, ranked=bool(best))
 
 
-def fitted(chosen: dict[SectionName, _Chosen], tokens_max: int) -> tuple[Part, ...]:
-    """Sections within the budget: the least important one gives first, its oldest items first."""
-    parts = {name: _part(name, one, one.items) for name, one in chosen.items()}
-    over = sum(part.tokens for part in parts.values()) - tokens_max
-    for name in reversed(list(parts)):
+def fitted(chosen: Sequence[tuple[SectionName, _Chosen]], tokens_max: int) -> tuple[Part, ...]:
+    """Sections within the budget: the last one gives first, its oldest items first."""
+    parts = [_part(name, one, one.items) for name, one in chosen]
+    over = sum(part.tokens for part in parts) - tokens_max
+    for at in range(len(parts) - 1, -1, -1):
         if over <= 0:
             break
-        before = parts[name].tokens
-        parts[name] = _trimmed(name, chosen[name], before - over, tokens_max)
-        over -= before - parts[name].tokens
-    for name in reversed(list(parts)):  # not even the lines that say so have room
-        if over > 0 and not parts[name].items:
-            over -= parts[name].tokens
-            parts[name] = replace(parts[name], text="")
-    return tuple(parts.values())
+        before = parts[at].tokens
+        parts[at] = _trimmed(*chosen[at], before - over, tokens_max)
+        over -= before - parts[at].tokens
+    for at in range(len(parts) - 1, -1, -1):  # not even the lines that say so have room
+        if over > 0 and not parts[at].items:
+            over -= parts[at].tokens
+            parts[at] = replace(parts[at], text="")
+    return tuple(parts)
 
 
 def _trimmed(name: SectionName, chosen: _Chosen, tokens: int, tokens_max: int) -> Part:

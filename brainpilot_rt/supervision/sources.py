@@ -23,8 +23,8 @@ from brainpilot_rt.domain.errors import CommandRejected, NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.skills import Skill, offered
 from brainpilot_rt.workspace.files import Workspace
-from brainpilot_rt.workspace.paths import LogicalPath
-from brainpilot_rt.workspace.walk import is_binary, walk
+from brainpilot_rt.workspace.paths import ATTACHMENTS, LogicalPath
+from brainpilot_rt.workspace.walk import SKIPPED, is_binary, walk
 
 FILE_BYTES_MAX: Final = 64 * 1024
 """Of one SOUL.md or reference file."""
@@ -32,7 +32,7 @@ REFERENCES_MAX: Final = 100
 """Reference files of one folder."""
 RECENT_MAX: Final = 10
 """Files of the work tree that are named because they changed last, ..."""
-RECENT_LOOKED_AT: Final = 1_000
+RECENT_LOOKED_AT: Final = 500
 """... among so many entries, in the order of their names."""
 SKILLS_MAX: Final = 5
 
@@ -175,7 +175,12 @@ def _described(skill: Skill) -> str:
 
 
 def _recent(tree: Workspace) -> list[str]:
-    entries = walk(tree, LogicalPath("workspace"), entries_max=RECENT_LOOKED_AT)
+    entries = walk(tree, LogicalPath("workspace"), entries_max=RECENT_LOOKED_AT, enter=_is_work)
     files = (one for one in entries if not one.is_folder)
     newest = heapq.nlargest(RECENT_MAX, files, key=lambda one: one.modified_ns)
     return [one.path.short for one in newest]
+
+
+def _is_work(folder: str) -> bool:
+    """Hidden folders hold tools, skills and settings, except what the user attached."""
+    return folder == ATTACHMENTS or not (folder.startswith(".") or folder in SKIPPED)

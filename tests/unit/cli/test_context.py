@@ -39,7 +39,7 @@ def test_a_context_is_a_table_with_what_was_left_out_and_why():
         f"{title} · 2026-01-02T03:04:05.000Z",
         "",
         "section             tokens               budget  items  left out",
-        f"persona {100:>18} {1:>28}",
+        f"{'persona':<17} {100:>8}  {'':<10} {'':>8} {1:>6}",
         "memory               1,200  ██████████    1,200      4         2",
         "                  2 of 6",
         "together             1,300",

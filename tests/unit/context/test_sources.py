@@ -7,6 +7,7 @@ from brainpilot_rt.context.sources import (
     BUDGETS,
     Piece,
     Source,
+    SourceName,
     assemble_sources,
     estimate,
     facts_source,
@@ -17,13 +18,14 @@ from brainpilot_rt.context.sources import (
 from brainpilot_rt.domain.ids import USER
 from brainpilot_rt.domain.memory import Block, MemoryItem
 
-ORDER = list(BUDGETS)
+ORDER: list[SourceName] = list(BUDGETS)
 
 
-def source(name: str, *texts: str, whole: bool = False, warnings: tuple[str, ...] = ()) -> Source:
-    known = next(one for one in ORDER if one == name)
+def source(
+    name: SourceName, *texts: str, whole: bool = False, warnings: tuple[str, ...] = ()
+) -> Source:
     pieces = tuple(Piece(text, whole=whole) for text in texts)
-    return Source(name=known, label="a label", pieces=pieces, warnings=warnings)
+    return Source(name=name, label="a label", pieces=pieces, warnings=warnings)
 
 
 def lines(count: int) -> str:
@@ -142,7 +144,7 @@ def test_health_is_one_line_and_only_when_something_is_wrong():
     ),
     st.integers(0, 6_000),
 )
-def test_no_text_goes_over_any_budget(given_texts: list[tuple[str, list[str]]], cap: int):
+def test_no_text_goes_over_any_budget(given_texts: list[tuple[SourceName, list[str]]], cap: int):
     parts = assemble_sources([source(name, *texts) for name, texts in given_texts], cap)
     soul = sum(part.tokens for part in parts if part.name == "soul")
     assert sum(part.tokens for part in parts) <= max(cap, soul)

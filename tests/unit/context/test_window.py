@@ -192,8 +192,9 @@ def test_any_memory_and_any_request_stay_within_the_budget(
         notes.add(name, content)
     parts = Window().parts(notes, asked(query, tokens_max=tokens_max, items_max=items_max))
     assert sum(part.tokens for part in parts) <= tokens_max
-    for part in parts:
-        name = next(one for one in ORDER if one == part.name)
+    names = [name for name in ORDER if name in notes.kept]
+    for name, part in zip(names, parts, strict=True):
+        assert part.name == name
         known = {item.id: item for item in notes.kept[name]}
         assert part.items + part.left_out == len(known)
         assert part.items == len(part.item_ids) <= items_max
