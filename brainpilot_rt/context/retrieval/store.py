@@ -25,7 +25,7 @@ from typing import Any, Final
 import aiosqlite
 
 from brainpilot_rt.aiokit.tasks import finish_shielded
-from brainpilot_rt.context.retrieval.text import Piece, expression, terms
+from brainpilot_rt.context.retrieval.text import ROWS_WANTED, Piece, expression, terms
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.passages import Passage
 
@@ -64,7 +64,7 @@ _SEARCH: Final = """
 SELECT files.path, passages.start_line, passages.end_line, passages.text, best.rank
 FROM (
     SELECT id, rank FROM (
-        SELECT rowid AS id, bm25(words_{tree}, 0.5, 0.5) AS rank
+        SELECT rowid AS id, bm25(words_{tree}, 0.5, 1.0) AS rank
         FROM words_{tree} WHERE words_{tree} MATCH ? LIMIT {limit}
     ) ORDER BY rank, id LIMIT ?
 ) AS best JOIN passages ON passages.id = best.id JOIN files ON files.id = passages.file
@@ -98,17 +98,23 @@ class Store:
         self._database = database
         self._writing = asyncio.Lock()
         self._trees: dict[str, int] = {}
+        self._last = 0
+        """The last number a passage got: there are not more of them."""
 
     @classmethod
     async def open(cls, path: Path) -> "Store":
         """Open the index, made anew when it is missing, damaged or of another version."""
         try:
-            return cls(await _connected(path))
+            database = await _connected(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             await asyncio.to_thread(delete, path)
-            return cls(await _connected(path))
+            database = await _connected(path)
+        opened = cls(database)
+        rows = await opened._rows("SELECT coalesce(max(id), 0) FROM passages")
+        opened._last = rows[0][0]
+        return opened
 
     async def close(self) -> None:
         """Close the database, after the transaction that is going on."""
@@ -187,7 +193,7 @@ class Store:
     async def best(self, tree: int, words: Sequence[str], top_k: int) -> list[Passage]:
         """The passages that rank first for any of these FTS5 phrases."""
         counts = [0] * len(words)
-        if len(words) > 1:
+        if len(words) > 1 and self._last > ROWS_WANTED:
             count = _COUNT.format(tree=tree, limit=ROWS_MAX)
             rows = await self._rows(f"SELECT {','.join([count] * len(words))}", words)
             counts = list(rows[0])
@@ -219,8 +225,8 @@ class Store:
         )
         file = cursor.lastrowid
         about = terms(document.about)
-        rows = await self._rows("SELECT coalesce(max(id), 0) FROM passages")
-        numbered = enumerate(document.pieces, start=rows[0][0] + 1)
+        numbered = enumerate(document.pieces, start=self._last + 1)
+        self._last += len(document.pieces)
         while some := list(islice(numbered, _STEP)):
             await self._database.executemany(
                 "INSERT INTO passages VALUES (?, ?, ?, ?, ?)",

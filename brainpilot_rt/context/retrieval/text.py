@@ -21,7 +21,7 @@ from typing import Final
 
 from brainpilot_rt.workspace.walk import split_lines
 
-PASSAGE_LINES: Final = 16
+PASSAGE_LINES: Final = 32
 OVERLAP_LINES: Final = 4
 PASSAGE_CHARS_MAX: Final = 2_000
 TITLE_CHARS_MAX: Final = 200
