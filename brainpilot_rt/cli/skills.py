@@ -79,10 +79,8 @@ def check(common: Common, paths: tuple[Path, ...], as_json: bool) -> None:  # no
 
 
 def _found(common: Common, workspace: Path = Path()) -> Sequence[Skill]:
-    settings = common.settings()
-    home = settings.environment.get("HOME")
     tree = Workspace(workspace.absolute())
-    return catalogue([*project_libraries(tree), *user_libraries(settings.data_dir, home)])
+    return catalogue([*project_libraries(tree), *user_libraries(common.settings())])
 
 
 def _print(skill: Skill) -> None:

@@ -261,8 +261,7 @@ async def _organs(
     dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
     # The probe of the sandbox starts processes: nobody waits for it but the first run.
-    home = settings.environment.get("HOME")
-    skills = Skills(user_libraries(settings.data_dir, home), ground.log, ground.manager.record)
+    skills = Skills(user_libraries(settings), ground.log, ground.manager.record)
     memories = Memories(ground.log, ground.hub.listen, ground.manager.dispatch, ground.clock)
     box = toolbox(settings, skills, memories, ground.liveness)
     tools = ground.tasks.spawn(box, name="toolbox")

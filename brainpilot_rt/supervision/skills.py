@@ -16,6 +16,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.skills import Skill
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.settings import Settings
 from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.paths import LogicalPath
 
@@ -29,9 +30,9 @@ _MESSAGE_CHARS: Final = 600
 _SESSIONS_MAX: Final = 1_000
 
 
-def user_libraries(data_dir: Path, home: str | None) -> tuple[Library, ...]:
+def user_libraries(settings: Settings) -> tuple[Library, ...]:
     """What every session sees: the template's libraries, then those in the user's home."""
-    template = data_dir / "bp_template"
+    template, home = settings.data_dir / "bp_template", settings.environment.get("HOME")
     found = [(name, template / name) for name in ("skills", "skills-router")]
     if home:
         found.append(("~/.agents/skills", Path(home) / ".agents" / "skills"))

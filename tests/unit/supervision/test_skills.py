@@ -7,6 +7,7 @@ import pytest
 from brainpilot_rt.domain.events import Event, NoticePosted
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.eventlog.memory import MemoryEventLog
+from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision.skills import Skills, user_libraries
 from brainpilot_rt.testing.sources import ManualClock
 from brainpilot_rt.workspace.files import Workspace
@@ -31,11 +32,15 @@ def tree(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "work")
 
 
+def settings(root: Path, **environment: str) -> Settings:
+    return Settings(data_dir=root / "data", mailbox_dir=root / "mail", environment=environment)
+
+
 def skills(root: Path, log: MemoryEventLog) -> Skills:
     async def record(session: SessionId, event: Event) -> None:
         await log.append(session, [event])
 
-    return Skills(user_libraries(root / "data", str(root / "home")), log, record)
+    return Skills(user_libraries(settings(root, HOME=str(root / "home"))), log, record)
 
 
 async def notices(log: MemoryEventLog, session: SessionId) -> list[NoticePosted]:
@@ -58,7 +63,8 @@ async def test_the_nearest_of_five_places_wins_and_a_plain_folder_is_none(
 
 
 async def test_without_a_home_only_the_template_is_the_users(tmp_path: Path):
-    assert [one.label for one in user_libraries(tmp_path, None)] == ["skills", "skills-router"]
+    found = user_libraries(settings(tmp_path))
+    assert [one.label for one in found] == ["skills", "skills-router"]
 
 
 async def test_a_broken_skill_is_told_once_per_session_across_restarts(
