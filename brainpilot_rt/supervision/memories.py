@@ -16,7 +16,7 @@ from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.citations import write
 from brainpilot_rt.domain.errors import NotFound
-from brainpilot_rt.domain.ids import DAEMON_STREAM, USER, AgentName, RunId, SessionId
+from brainpilot_rt.domain.ids import USER, AgentName, RunId, SessionId
 from brainpilot_rt.domain.memory import Draft, Finding, MemoryItem, SectionName
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.sessions.hub import Item, Listener
@@ -173,11 +173,11 @@ class Memories:
     # --- following ------------------------------------------------------------------------
 
     async def _load(self, session: SessionId) -> None:
-        if await self._log.session(session) is None:
-            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
         loaded = self._loading[session] = asyncio.Event()
         arriving = self._arriving[session] = []
         try:
+            if await self._log.session(session) is None:
+                raise _no_session(session)
             memory = Memory()
             events = await self._read(session)
             for number, recorded in enumerate(events):
@@ -186,6 +186,8 @@ class Memories:
                     await asyncio.sleep(0)
             last = events[-1].seq if events else 0
             for recorded in arriving:
+                if isinstance(recorded.event, ev.SessionDeleted):
+                    raise _no_session(session)
                 if recorded.seq > last:
                     memory.apply(recorded)
             self._kept[session] = memory
@@ -208,13 +210,14 @@ class Memories:
     def _on_item(self, item: Item) -> None:
         if not isinstance(item, ev.Recorded):
             return
-        gone = item.event.deleted if isinstance(item.event, ev.SessionDeleted) else None
-        if gone is not None or isinstance(item.event, ev.SessionEvicted):
-            self._kept.pop(gone or item.session, None)
-        elif item.session in self._arriving:
-            self._arriving[item.session].append(item)
-        elif item.session in self._kept and item.session != DAEMON_STREAM:
-            self._follow(self._kept[item.session], item)
+        event = item.event
+        about = event.deleted if isinstance(event, ev.SessionDeleted) else item.session
+        if about in self._arriving:
+            self._arriving[about].append(item)
+        elif isinstance(event, ev.SessionDeleted | ev.SessionEvicted):
+            self._kept.pop(about, None)
+        elif about in self._kept:
+            self._follow(self._kept[about], item)
 
     def _follow(self, memory: Memory, recorded: ev.Recorded) -> None:
         event = recorded.event
@@ -243,6 +246,10 @@ def finding_draft(finding: Finding, agent: AgentName) -> Draft:
     return Draft(
         section="findings", content=f"{finding.claim}{cited}{doubt}", agent=agent, finding=finding
     )
+
+
+def _no_session(session: SessionId) -> NotFound:
+    return NotFound(f"session {session!r} does not exist", code="unknown_session")
 
 
 def _unknown(item_id: str) -> NotFound:

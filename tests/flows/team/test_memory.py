@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.memory import Draft
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
@@ -167,6 +170,20 @@ async def test_a_summary_that_fails_or_is_longer_is_given_up_and_said(tmp_path: 
             await seen(crew, "notice_posted")
             assert await notices(crew, "memory_not_summarised")
             assert "memory_summarised" not in [one.event.type for one in await crew.events()]
+
+
+async def test_a_memory_is_read_once_however_many_ask_at_once(tmp_path: Path):
+    log = memory_log()
+    async with team(log, ScriptedModel().stream, tmp_path) as crew:
+        await crew.create()
+    async with team(log, ScriptedModel().stream, tmp_path) as crew:
+        memories = crew.organs.memories
+        async with asyncio.TaskGroup() as group:
+            found = [group.create_task(memories.of(SESSION)) for _ in range(9)]
+        assert len({id(one.result()) for one in found}) == 1
+        await crew.backend.delete_session(SESSION)
+        with pytest.raises(NotFound):
+            await memories.of(SESSION)
 
 
 async def test_many_may_ask_for_a_memory_while_it_is_read_and_miss_nothing(tmp_path: Path):
