@@ -125,7 +125,7 @@ def _buried(state: SessionState, run: RunState, moment: Moment) -> list[ev.Event
             error_code="poison",
         )
     )
-    events += last_words(state, run, events, moment.now_ms)
+    events += last_words(run, events, moment.now_ms)
     events.append(
         ev.NoticePosted(
             notice_id=f"failed:{run.run_id}",

@@ -69,6 +69,7 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
                 attempts=event.attempt,
             )
     deepest = max(taken, key=lambda letter: letter.hop, default=None)
+    use = state.roots.get(event.root_id, RootUse())
     run = RunState(
         run_id=event.run_id,
         agent=event.agent,
@@ -83,13 +84,12 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         path=deepest.path if deepest else (),
         tainted=any(letter.authority.tainted for letter in taken),
         calls=before.calls if before else {},
-        record=before.record if before else RunRecord(began_ms=at_ms),
+        record=before.record if before else RunRecord(use.runs + 1, at_ms),
     )
     questions = {
         key: changed(one, run_id=event.run_id) if one.run_id == event.resumes else one
         for key, one in state.questions.items()
     }
-    use = state.roots.get(event.root_id, RootUse())
     host = state.host_turn
     after = changed(
         state,

@@ -133,7 +133,7 @@ def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[
             retry_at_ms=command.retry_at_ms,
         )
     )
-    events += last_words(state, run, events, moment.now_ms)
+    events += last_words(run, events, moment.now_ms)
     if not retry:
         events += _left_behind(state, run, command, moment)
     if command.outcome == "failed" and not retry:

@@ -88,6 +88,8 @@ class OpenCall:
 class RunRecord:
     """What a run has come to so far, the runs it resumed included."""
 
+    number: int = 1
+    """Among the runs of its chain of letters, from 1."""
     began_ms: int = 0
     intent: Intent | None = None
     program: ProgramName | None = None

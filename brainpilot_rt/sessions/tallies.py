@@ -9,7 +9,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.thinking import CallSummary
 from brainpilot_rt.domain.usage import add_cost
 from brainpilot_rt.sessions.mappings import changed, having
-from brainpilot_rt.sessions.state import CALLS_MAX, RootUse, RunRecord, RunState, SessionState
+from brainpilot_rt.sessions.state import CALLS_MAX, RunRecord, RunState
 
 
 def tally(record: RunRecord, event: ev.Event) -> RunRecord:
@@ -39,29 +39,26 @@ def tally(record: RunRecord, event: ev.Event) -> RunRecord:
             return record
 
 
-def last_words(
-    state: SessionState, run: RunState, facts: list[ev.Event], now_ms: int
-) -> list[ev.Event]:
+def last_words(run: RunState, facts: list[ev.Event], now_ms: int) -> list[ev.Event]:
     """The span and the summary of a run; `facts` end with its `run_finished`."""
     end = facts[-1]
     assert isinstance(end, ev.RunFinished)
     record = run.record
     for fact in facts:
         record = tally(record, fact)
-    number = state.roots.get(run.root_id, RootUse()).runs
     failed = end.outcome != "completed"
     usage = record.usage
     return [
         ev.SpanCompleted(
             run_id=run.run_id,
             agent=run.agent,
-            name=f"turn.{number}",
+            name=f"turn.{record.number}",
             span_id=run.run_id,
             parent_span_id=run.host_run_id,
             duration_ms=max(0, now_ms - record.began_ms),
             error_type=(end.error_code or end.outcome) if failed else None,
             error_message=end.reason if failed else None,
-            attributes={"turn_number": number, "outcome": end.outcome, "turns": end.turns},
+            attributes={"turn_number": record.number, "outcome": end.outcome, "turns": end.turns},
         ),
         ev.TurnSummarised(
             run_id=run.run_id,

@@ -138,6 +138,10 @@ class Worker:
         tree = organs.workspace(self.session)
         found = await asyncio.to_thread(looked_up, tree, [one for one, _ in cited]) if cited else []
         holding = [one for one, wrong in found if not wrong]
+        if result.outcome == "completed":
+            for (citation, wrong), (_, claim) in zip(found, cited, strict=True):
+                if not wrong:
+                    await self._remember(run, claim, citation)
         await self._record(
             cmd.FinishRun(
                 run_id=run.run_id,
@@ -153,10 +157,6 @@ class Worker:
                 closing=self.wiring.preceded(*result.closing) if self.wiring else result.closing,
             )
         )
-        if result.outcome == "completed":
-            for (citation, wrong), (_, claim) in zip(found, cited, strict=True):
-                if not wrong:
-                    await self._remember(run, claim, citation)
 
     async def _remember(self, run: RunState, claim: str, citation: Citation) -> None:
         """A claim that was shown is a finding of the team. What does not fit is refused there."""
@@ -165,7 +165,7 @@ class Worker:
         )
         try:
             await self._organs.memories.remember(
-                self.session, finding_draft(finding, run.agent), by=run.agent
+                self.session, finding_draft(finding, run.agent), by=run.agent, run_id=run.run_id
             )
         except CommandRejected as refused:
             _log.info("a finding of %s is not remembered: %s", run.run_id, refused)
