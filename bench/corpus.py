@@ -16,8 +16,9 @@ DOCUMENT_LINES: Final = 564
 PASSAGES: Final = 20
 _ENGLISH: Final = re.findall(
     r"\w+",
-    """the of and to in a is that for it as was with be by on not he his but at are this have from or
-    had an they which one were all her she there would their we him been has when who will no more
+    """the of and to in a is that for it as was with be by on not he his but at are this have from
+    or had an they which one were all her she there would their we him been has when who will no
+    more
     if out so said what up its about than into them can only other time new some could these two
     may first then do any like my now over such our man me even most made after also did many off
     before must well back through years where much your way down should because long each just

@@ -149,7 +149,7 @@ def sizes(sample: Sample, count: int, seconds: float, folder: Path) -> None:
     """What making the index took."""
     sample.extra["index_s"] = seconds
     sample.extra["passages_per_s"] = count / seconds
-    size = sum(one.stat().st_size for one in folder.glob("*.db"))
+    size = sum(one.stat().st_size for one in folder.glob("*.db*"))
     sample.extra["database_mb"] = size / 2**20
 
 
