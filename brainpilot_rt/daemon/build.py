@@ -251,12 +251,7 @@ async def _organs(
     ground: _Ground, worktrees: Worktrees, traces: Traces
 ) -> tuple[Organs, Supervisor]:
     settings = ground.settings
-    retrieval = await Retrieval.open(
-        settings.data_dir / "retrieval.db", settings.search, ground.secrets.text
-    )
-    ground.stack.push_async_callback(retrieval.close)
-    forgetting = ground.hub.listen(partial(_forget_tree, retrieval))
-    ground.stack.callback(forgetting)
+    retrieval = await _retrieval(ground)
     template = ground.template
     dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
@@ -312,6 +307,17 @@ async def _organs(
     supervisor = Supervisor(organs, ground.tasks, ground.clock)
     made.append(supervisor)
     return organs, supervisor
+
+
+async def _retrieval(ground: _Ground) -> Retrieval:
+    settings = ground.settings
+    retrieval = await Retrieval.open(
+        settings.data_dir / "retrieval.db", settings.search, ground.secrets.text
+    )
+    ground.stack.push_async_callback(retrieval.close)
+    forgetting = ground.hub.listen(partial(_forget_tree, retrieval))
+    ground.stack.callback(forgetting)
+    return retrieval
 
 
 def _forget_tree(retrieval: Retrieval, item: Item) -> None:

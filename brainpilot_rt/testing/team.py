@@ -231,6 +231,8 @@ class _Parts:
         self.memories = Memories(log, hub.listen, self.manager.dispatch, clock)
         self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
         settings = setup.agents
+        memory = memory_tools(self.memories)
+        tools = Registry([*team_tools(), *planning_tools(), *memory, *setup.tools])
         self.organs = Organs(
             manager=self.manager,
             hub=hub,
@@ -241,17 +243,7 @@ class _Parts:
             ),
             stream=stream,
             model_of=lambda _provider, _model: None,
-            tools=partial(
-                _ready,
-                Registry(
-                    [
-                        *team_tools(),
-                        *planning_tools(),
-                        *memory_tools(self.memories),
-                        *setup.tools,
-                    ]
-                ),
-            ),
+            tools=partial(_ready, tools),
             search=setup.search,
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
