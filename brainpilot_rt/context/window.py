@@ -17,7 +17,6 @@ from typing import Final, Protocol
 
 from brainpilot_rt.context.fences import fence_chars, fenced, tame
 from brainpilot_rt.context.sources import CHARS_PER_TOKEN, Part
-from brainpilot_rt.domain import citations
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.memory import POLICIES, MemoryItem, SectionName
 
@@ -98,8 +97,11 @@ class Window:
 
     def parts(self, memory: Remembered, asked: Asked) -> tuple[Part, ...]:
         """The sections that have anything, in the order of their importance."""
-        found = [(name, self._section(memory, asked, name)) for name in ORDER]
-        return fitted([(name, one) for name, one in found if one.total], asked.tokens_max)
+        found: list[tuple[SectionName, _Chosen]] = []
+        for name in ORDER:
+            if (chosen := self._section(memory, asked, name)).total:
+                found.append((name, chosen))
+        return fitted(found, asked.tokens_max)
 
     def _section(self, memory: Remembered, asked: Asked, name: SectionName) -> _Chosen:
         since = asked.since_ms if name in _OF_CONVERSATION else 0
@@ -216,9 +218,8 @@ def _line(item: MemoryItem) -> str:
     finding = item.finding
     if finding is None:
         return f"- {text}"
-    cited = f" {tame(citations.write(finding.citation))}" if finding.citation else ""
     state = "verified" if finding.verified else f"not verified{_because(finding.reason)}"
-    return f"- {text}{cited} ({state})"
+    return f"- {text} ({state})"
 
 
 def _because(reason: str) -> str:

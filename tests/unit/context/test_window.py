@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from brainpilot_rt.context.ranking import Ranking
 from brainpilot_rt.context.sources import Part
 from brainpilot_rt.context.window import ORDER, Asked, Window
-from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.memory import Finding, MemoryItem, SectionName
 
@@ -119,11 +118,10 @@ def test_what_the_conversation_shows_is_not_shown_again():
     assert Window().parts(notes, asked(since_ms=0)) == ()
 
 
-def test_a_finding_says_where_it_is_from_and_whether_it_holds():
+def test_a_finding_says_whether_it_holds():
     notes = Notes()
-    cited = Citation(path="a.txt", start_line=1, end_line=2, quote="so it is")
     base = notes.add("findings", "It is so.")
-    good = Finding(claim="It is so.", citation=cited, verified=True)
+    good = Finding(claim="It is so.", verified=True)
     bad = Finding(claim="It is so.", reason="no such\nfile")
     notes.kept["findings"] = [
         base.model_copy(update={"finding": one, "id": str(at)})
@@ -131,7 +129,7 @@ def test_a_finding_says_where_it_is_from_and_whether_it_holds():
     ]
     part = shown(Window().parts(notes, asked()), "findings")
     assert part.text.splitlines()[1:-1] == [
-        '- It is so. [a.txt:1-2 "so it is"] (verified)',
+        "- It is so. (verified)",
         "- It is so. (not verified: no such file)",
     ]
 
@@ -192,7 +190,7 @@ def test_any_memory_and_any_request_stay_within_the_budget(
         notes.add(name, content)
     parts = Window().parts(notes, asked(query, tokens_max=tokens_max, items_max=items_max))
     assert sum(part.tokens for part in parts) <= tokens_max
-    names = [name for name in ORDER if name in notes.kept]
+    names: list[SectionName] = [name for name in ORDER if name in notes.kept]
     for name, part in zip(names, parts, strict=True):
         assert part.name == name
         known = {item.id: item for item in notes.kept[name]}
