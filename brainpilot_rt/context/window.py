@@ -97,10 +97,9 @@ class Window:
 
     def parts(self, memory: Remembered, asked: Asked) -> tuple[Part, ...]:
         """The sections that have anything, in the order of their importance."""
-        found: list[tuple[SectionName, _Chosen]] = []
-        for name in ORDER:
-            if (chosen := self._section(memory, asked, name)).total:
-                found.append((name, chosen))
+        found: list[tuple[SectionName, _Chosen]] = [
+            (name, chosen) for name in ORDER if (chosen := self._section(memory, asked, name)).total
+        ]
         return fitted(found, asked.tokens_max)
 
     def _section(self, memory: Remembered, asked: Asked, name: SectionName) -> _Chosen:
@@ -215,15 +214,8 @@ def _label(chosen: _Chosen, shown: int) -> str:
 
 def _line(item: MemoryItem) -> str:
     text = tame(item.content.strip()).replace("\n", "\n  ")
-    finding = item.finding
-    if finding is None:
-        return f"- {text}"
-    state = "verified" if finding.verified else f"not verified{_because(finding.reason)}"
-    return f"- {text} ({state})"
-
-
-def _because(reason: str) -> str:
-    return f": {' '.join(reason.split())[:_NAME_CHARS_MAX]}" if reason else ""
+    # What does not hold says so itself.
+    return f"- {text} (verified)" if item.finding and item.finding.verified else f"- {text}"
 
 
 def _name(item: MemoryItem) -> str:
