@@ -33,8 +33,10 @@ class Ranking:
         self._postings: dict[str, dict[int, int]] = {}
         """Word -> number of a text -> how often it occurs there."""
         self._numbers: dict[str, int] = {}
-        self._texts: dict[int, tuple[str, int, tuple[str, ...]]] = {}
-        """Number -> key, length in words, distinct words."""
+        self._texts: dict[int, tuple[str, tuple[str, ...]]] = {}
+        """Number -> key, distinct words."""
+        self._lengths: dict[int, int] = {}
+        """Number -> length in words."""
         self._next = 0
         self._words = 0
 
@@ -49,7 +51,8 @@ class Ranking:
         number = self._numbers[key] = self._next
         self._next += 1
         length = counted.total()
-        self._texts[number] = (key, length, tuple(counted))
+        self._texts[number] = (key, tuple(counted))
+        self._lengths[number] = length
         self._words += length
         for word, times in counted.items():
             self._postings.setdefault(word, {})[number] = times
@@ -59,8 +62,8 @@ class Ranking:
         number = self._numbers.pop(key, None)
         if number is None:
             return
-        _, length, distinct = self._texts.pop(number)
-        self._words -= length
+        _, distinct = self._texts.pop(number)
+        self._words -= self._lengths.pop(number)
         for word in distinct:
             postings = self._postings[word]
             del postings[number]
@@ -77,12 +80,12 @@ class Ranking:
         for word in self._wanted(query):
             postings = self._postings[word]
             if len(postings) <= room:
-                looked = list(postings)
+                looked = postings
             elif scores:
-                looked = [number for number in islice(scores, room) if number in postings]
+                looked = {one: postings[one] for one in islice(scores, room) if one in postings}
             else:
-                looked = list(islice(reversed(postings), room))
-            self._score(scores, postings, looked)
+                looked = dict(islice(reversed(postings.items()), room))
+            self._score(scores, looked, len(postings))
             room -= max(1, len(looked))
             if room <= 0:
                 break
@@ -96,13 +99,13 @@ class Ranking:
         known = [word for word in islice(distinct, QUERY_WORDS_MAX) if word in self._postings]
         return sorted(known, key=lambda word: len(self._postings[word]))
 
-    def _score(self, scores: dict[int, float], postings: dict[int, int], looked: list[int]) -> None:
-        rarity = math.log(1 + (len(self._texts) - len(postings) + 0.5) / (len(postings) + 0.5))
+    def _score(self, scores: dict[int, float], looked: dict[int, int], known: int) -> None:
+        """Add what one word gives. `known`: how many texts it occurs in."""
+        rarity = math.log(1 + (len(self._texts) - known + 0.5) / (known + 0.5))
         gain = rarity * (K1 + 1)
         flat = K1 * (1 - B)
         per_word = K1 * B * len(self._texts) / self._words
-        texts = self._texts
-        for number in looked:
-            times = postings[number]
-            score = gain * times / (times + flat + per_word * texts[number][1])
-            scores[number] = scores.get(number, 0.0) + score
+        lengths, before = self._lengths, scores.get
+        for number, times in looked.items():
+            score = gain * times / (times + flat + per_word * lengths[number])
+            scores[number] = before(number, 0.0) + score

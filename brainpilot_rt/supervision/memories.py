@@ -26,7 +26,7 @@ from brainpilot_rt.workspace.files import Workspace
 
 PAGE: Final = 500
 PAGES_MAX: Final = 40
-SESSIONS_MAX: Final = 256
+SESSIONS_MAX: Final = 1024
 ITEMS_MAX: Final = 200_000
 """Of all sessions that are kept; the one used last is kept whatever it has."""
 _APPLIED_AT_ONCE: Final = 100
@@ -77,11 +77,7 @@ class Memories:
         if session not in self._kept:
             await self._load(session)
         self._kept.move_to_end(session)
-        memory = self._kept[session]
-        items = sum(map(len, self._kept.values()))
-        while len(self._kept) > 1 and (len(self._kept) > SESSIONS_MAX or items > ITEMS_MAX):
-            items -= len(self._kept.popitem(last=False)[1])
-        return memory
+        return self._kept[session]
 
     def loaded(self, session: SessionId) -> Memory:
         """The memory of a session that is kept; an empty one otherwise."""
@@ -191,9 +187,15 @@ class Memories:
                 if recorded.seq > last:
                     memory.apply(recorded)
             self._kept[session] = memory
+            self._forget_oldest()
         finally:
             del self._loading[session], self._arriving[session]
             loaded.set()
+
+    def _forget_oldest(self) -> None:
+        items = sum(map(len, self._kept.values()))
+        while len(self._kept) > 1 and (len(self._kept) > SESSIONS_MAX or items > ITEMS_MAX):
+            items -= len(self._kept.popitem(last=False)[1])
 
     async def _read(self, session: SessionId) -> list[ev.Recorded]:
         events: list[ev.Recorded] = []
