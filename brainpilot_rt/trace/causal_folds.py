@@ -290,7 +290,7 @@ def _thought(graph: Causes, node: Cause, relation: str, fed: str, *because: Beca
 
 
 def _intent(graph: Causes, at: Recorded, event: ev.IntentClassified) -> None:
-    label = f"{event.agent} understood: {event.intent}, by {event.program}"
+    label = f"intent {event.intent}, program {event.program}"
     node = _node(at, f"{event.run_id}/intent", "intent", label, text=event.reasoning)
     node.facts = {"confidence": event.confidence, "source": event.source}
     _thought(graph, node, "understood", "guided")

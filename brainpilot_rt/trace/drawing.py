@@ -62,15 +62,6 @@ def of_causes(graph: Causes, nodes: Sequence[Cause], name: str, *, full: bool | 
     total, nodes = len(nodes), nodes[-NODES_MAX:]
     alone = len(nodes) <= FULL_MAX if full is None else full
     parts = [[node] for node in nodes] if alone else groups(nodes)
-    into = {node.id: part[0].id for part in parts for node in part}
-    arrows: dict[tuple[str, str], str] = {}
-    for part in parts:
-        for node in part:
-            for one in node.because:
-                source, target = into.get(one.cause), part[0].id
-                if source is not None and source != target:
-                    said = "" if one.relation in _SILENT else one.relation
-                    arrows[source, target] = arrows.get((source, target)) or said
     notes = [
         f"{one.waiting} waits for {one.waited_for}: {one.title}" for one in graph.waits.values()
     ]
@@ -81,9 +72,27 @@ def of_causes(graph: Causes, nodes: Sequence[Cause], name: str, *, full: bool | 
     return Drawing(
         name,
         tuple(_box(part, alone=alone) for part in parts),
-        tuple(Arrow(*ends, label) for ends, label in arrows.items()),
+        _arrows(parts),
         tuple(notes),
     )
+
+
+def _arrows(parts: Sequence[Sequence[Cause]]) -> tuple[Arrow, ...]:
+    """One between two boxes. Letters repeat citations they were told: the first one is drawn."""
+    into = {node.id: part[0].id for part in parts for node in part}
+    arrows: dict[tuple[str, str], str] = {}
+    told: set[str] = set()
+    for node in (node for part in parts for node in part):
+        for one in node.because:
+            source, target = into.get(one.cause), into[node.id]
+            repeated = node.kind == "letter" and one.relation == "cited" and one.cause in told
+            if source is None or source == target or repeated:
+                continue
+            if node.kind == "letter":
+                told.add(one.cause)
+            said = "" if one.relation in _SILENT else one.relation
+            arrows[source, target] = arrows.get((source, target)) or said
+    return tuple(Arrow(*ends, label) for ends, label in arrows.items())
 
 
 def _box(part: list[Cause], *, alone: bool) -> Box:

@@ -21,8 +21,7 @@ _PAD: Final = 10.0
 _MARGIN: Final = 24.0
 _LINE: Final = 16.0
 _SIZE: Final = 12.0
-_LABELS_MAX: Final = 80
-"""Arrows beyond which their labels are only told, not written."""
+_LABEL_HEIGHT: Final = 11.0
 _HINT_CHARS_MAX: Final = 1_500
 _BOLD: Final = 1.15
 """Bold letters are wider."""
@@ -85,7 +84,6 @@ def svg(drawing: Drawing) -> str:
         _anchored(route, sizes[source][1], sizes[target][1])
         for route, (source, target) in zip(layout.routes, arrows, strict=True)
     ]
-    labelled = len(routes) <= _LABELS_MAX
     parts = [
         *_opening(drawing.name, kinds, width, height),
         *legend,
@@ -94,9 +92,7 @@ def svg(drawing: Drawing) -> str:
     ]
     for box, size, centre in zip(drawing.boxes, sizes, layout.centres, strict=True):
         parts += _box(box, size, centre, kinds.index(box.kind))
-    for arrow, route in zip(drawing.arrows, routes, strict=True):
-        parts += [_label(arrow.label, route)] if labelled and arrow.label else []
-    parts.append("</g>")
+    parts += [*_labels(drawing, routes), "</g>"]
     for number, note in enumerate(drawing.notes, 1):
         parts.append(_text("s", _MARGIN, below + _LINE * number, fitted(note, inner)))
     return "\n".join([*parts, "</svg>", ""])
@@ -239,7 +235,22 @@ def _arrow(label: str, points: Sequence[tuple[float, float]]) -> str:
     return f"{line}<title>{_safe(label)}</title></path>"
 
 
-def _label(text: str, route: Sequence[tuple[float, float]]) -> str:
-    (x0, y0), (x1, y1) = route[-2], route[-1]
-    # Near its target: there the arrows of one source have parted.
-    return _text("l", x0 + (x1 - x0) * 0.72, y0 + (y1 - y0) * 0.66 + 3, fitted(text, 90))
+def _labels(drawing: Drawing, routes: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
+    """What arrows mean, near their targets, where those of one source have parted.
+
+    Once for each target, and only where there is room; the others are told by their arrows.
+    """
+    parts: list[str] = []
+    said: set[tuple[str, str]] = set()
+    taken: list[tuple[float, float, float]] = []
+    for arrow, route in zip(drawing.arrows, routes, strict=True):
+        if not arrow.label or (arrow.target, arrow.label) in said:
+            continue
+        text = fitted(arrow.label, 90)
+        (x0, y0), (x1, y1) = route[-2], route[-1]
+        x, y, half = x0 + (x1 - x0) * 0.72, y0 + (y1 - y0) * 0.66 + 3, measured(text) * 0.42 + 3
+        if all(abs(y - v) > _LABEL_HEIGHT or abs(x - u) > half + w for u, v, w in taken):
+            said.add((arrow.target, arrow.label))
+            taken.append((x, y, half))
+            parts.append(_text("l", x, y, text))
+    return parts
