@@ -7,6 +7,7 @@ nothing: each stands in a fence that its own text can not close, and no line of 
 is said in the text and in the warnings.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -77,8 +78,5 @@ def _read(workspace: Workspace, path: LogicalPath) -> str:
 
 def _fence(text: str) -> str:
     """A run of backticks longer than any in the text."""
-    longest = run = 0
-    for char in text:
-        run = run + 1 if char == "`" else 0
-        longest = max(longest, run)
+    longest = max(map(len, re.findall("`+", text)), default=0)
     return "`" * max(3, longest + 1)

@@ -22,11 +22,13 @@ import yaml
 NAME_MAX: Final = 64
 DESCRIPTION_MAX: Final = 1024
 COMPATIBILITY_MAX: Final = 500
-FRONT_CHARS_MAX: Final = 16 * 1024
-"""Longest front matter that is parsed: ten times what the limits of its fields add up to."""
+FRONT_CHARS_MAX: Final = 8 * 1024
+"""Longest front matter that is parsed: several times what the limits of its fields add up to."""
 
 _FIELDS: Final = ("name", "description", "license", "compatibility", "metadata", "allowed-tools")
 _DEPTH_MAX: Final = 8
+# For each token the scanner looks at every bracket that is open: thousands of them take minutes.
+_BRACKETS_MAX: Final = 100
 _OPENING: Final = re.compile(r"---[ \t]*\n")
 _CLOSING: Final = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
@@ -106,6 +108,9 @@ def _split(text: str, problems: list[str]) -> tuple[str | None, str]:
 
 
 def _fields(front: str, problems: list[str]) -> dict[str, _Node] | None:
+    if front.count("[") + front.count("{") > _BRACKETS_MAX:
+        problems.append(f"more than {_BRACKETS_MAX} brackets or braces: write plain text")
+        return None
     try:
         events = list(_PARSE(front, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, ValueError, OverflowError) as error:

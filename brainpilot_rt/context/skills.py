@@ -31,7 +31,7 @@ from brainpilot_rt.workspace.walk import SKIPPED, walk
 
 SKILL_BYTES_MAX: Final = 256 * 1024
 """Of one file of a skill."""
-SKILLS_MAX: Final = 1_000
+SKILLS_MAX: Final = 500
 """Of one library; that there are more is said."""
 
 _ROOT: Final = LogicalPath("workspace")
@@ -39,7 +39,7 @@ _NAMES: Final = ("SKILL.md", "skill.md")
 _DEPTH_MAX: Final = 4
 _FILES_MAX: Final = 500
 _OPENING_CHARS: Final = 2_000
-_KEPT_MAX: Final = 4 * SKILLS_MAX
+_KEPT_MAX: Final = 8 * SKILLS_MAX
 _NAME_WEIGHT: Final = 5
 _DESCRIPTION_WEIGHT: Final = 2
 _OPENING_MOST: Final = 3

@@ -73,6 +73,7 @@ CASES: Final[Mapping[str, tuple[str, str | bytes]]] = {
     "top-level text": ("plot", "---\nplot\n---\nUse.\n"),
     "two documents": ("plot", WITH.format(fields="...\nlicense: MIT")),
     "deep nesting": ("plot", WITH.format(fields="metadata:\n  - " + "- " * 40 + "x")),
+    "thousands of brackets": ("plot", DESCRIBED.format(text="[" * 4_000)),
     "at sign": ("plot", DESCRIBED.format(text="@team draws")),
     "backtick": ("plot", DESCRIBED.format(text="`draw` charts")),
     "percent": ("plot", DESCRIBED.format(text="%draw")),

@@ -73,10 +73,9 @@ async def test_a_broken_skill_is_told_once_per_session_across_restarts(
     log = MemoryEventLog(clock=ManualClock())
     broken = tree.root / ".agents/skills/plot/SKILL.md"
     broken.write_text("nothing")
-    for _ in range(2):  # a life of the daemon each
-        own = skills(tmp_path, log)
-        for _ in range(2):
-            await own.report(ONE, own.find(tree))
+    first, own = skills(tmp_path, log), skills(tmp_path, log)
+    for life in (first, first, own, own):
+        await life.report(ONE, life.find(tree))
     (notice,) = await notices(log, ONE)
     assert (notice.level, notice.code) == ("warning", "skill_invalid")
     assert notice.message.startswith("The skill .agents/skills/plot is not offered: it does not")
