@@ -335,12 +335,13 @@ def _gap(graph: Causes, at: Recorded, event: ev.EvidenceInsufficient | ev.LimitE
 
 
 def _remembered(graph: Causes, at: Recorded, event: ev.MemoryAdded) -> None:
+    run_id = event.run_id or graph.runs_of.get(event.agent)  # noted after its run, or in it
     for item in event.items:
         kind: Kind = "memory" if item.finding is None else "finding"
         label = item.content if item.finding is None else item.finding.claim
         node = _node(at, f"memory:{item.id}", kind, label, text=item.content)
         node.facts = {"section": item.section}
-        because = [*graph.from_run(event.run_id, "noted")]
+        because = [*graph.from_run(run_id, "noted")]
         if item.finding is not None:
             node.status = "verified" if item.finding.verified else "not verified"
             node.facts["confidence"] = item.finding.confidence
@@ -348,6 +349,15 @@ def _remembered(graph: Causes, at: Recorded, event: ev.MemoryAdded) -> None:
                 source = graph.cite(item.finding.citation, node, *because)
                 because.append(Because(source.id, "cited"))
         graph.names[f"memory:{item.id}"] = graph.add(node, *because).id
+
+
+def _summarised(graph: Causes, at: Recorded, event: ev.MemorySummarised) -> None:
+    label = f"summary of {len(event.item_ids)}: {event.item.content}"
+    node = _node(at, f"memory:{event.item.id}", "memory", label, text=event.item.content)
+    node.facts = {"section": event.section}
+    known = [graph.names.get(f"memory:{one}", "") for one in event.item_ids]
+    graph.add(node, *(Because(one, "summarised") for one in known))
+    graph.names[f"memory:{event.item.id}"] = node.id
 
 
 def _context(graph: Causes, _: Recorded, event: ev.ContextAssembled) -> None:
@@ -394,6 +404,7 @@ _FOLDS: Final[dict[type, Callable[[Causes, Recorded, Any], None]]] = {
     ev.EvidenceInsufficient: _gap,
     ev.LimitExceeded: _gap,
     ev.MemoryAdded: _remembered,
+    ev.MemorySummarised: _summarised,
     ev.ContextAssembled: _context,
     ev.TraceNodeSaved: _step,
 }

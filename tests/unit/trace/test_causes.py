@@ -171,6 +171,28 @@ def test_what_is_remembered_leads_to_the_turn_that_was_shown_it():
     assert {"r1", "cite:a.md:1-2"} <= set(why(graph, "r9/0"))
 
 
+def test_what_is_noted_after_its_run_rests_on_it_and_a_summary_on_what_it_stands_for():
+    log = short()
+    item = {"section": "lessons", "agent": "principal", "content": "x", "at_ms": 1}
+    log.add("memory_added", items=[item | {"id": "m1"}], agent="principal")
+    log.add("memory_added", items=[item | {"id": "m2"}], agent="user")
+    log.add(
+        "memory_summarised",
+        section="lessons",
+        agent="principal",
+        item_ids=["m1", "m2"],
+        item=item | {"id": "m3"},
+        tokens_before=2,
+    )
+    graph = causes_of(log.log)
+    assert relations(graph.nodes["memory:m1"]) == {"r1/1": "noted"}
+    assert relations(graph.nodes["memory:m2"]) == {}
+    assert relations(graph.nodes["memory:m3"]) == {
+        "memory:m1": "summarised",
+        "memory:m2": "summarised",
+    }
+
+
 def test_a_run_that_goes_on_after_a_crash_rests_on_the_one_that_was_cut():
     log = short()
     log.run("r2", "writer", "l1")
