@@ -14,6 +14,11 @@ PLANNING_TOOLS: Final = ("propose_plan", "revise_plan", "close_step")
 """Tools that change a plan and nothing else."""
 CLASSIFY_HEAD: Final = "Your only job is to say what a message wants."
 """How the system prompt of a classification begins; the offline model knows it by this."""
+PLAN_HEAD: Final = "Your plan for this request:"
+FINAL_HEAD: Final = "All steps are closed."
+EVIDENCE_HEAD: Final = "This answer is not shown yet."
+"""How what a program says begins: in the system prompt while a plan is open, after its last step,
+about an answer whose citations do not hold."""
 COMPACT_HEAD: Final = "Your only job is to summarise the older part of a conversation."
 """How the system prompt of a compaction begins."""
 

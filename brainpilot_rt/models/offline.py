@@ -24,7 +24,8 @@ from brainpilot_rt.domain.model_calls import (
     ToolCallDelta,
 )
 from brainpilot_rt.models.estimates import estimate
-from brainpilot_rt.models.offline_rules import Step, decide
+from brainpilot_rt.models.offline_rules import Step
+from brainpilot_rt.models.offline_thinking import decide
 
 OFFLINE: Final = ModelRef(provider="offline", model="offline")
 

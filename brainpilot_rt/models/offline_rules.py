@@ -27,6 +27,7 @@ from brainpilot_rt.domain.messages import (
     UserMessage,
 )
 from brainpilot_rt.domain.model_calls import ModelRequest
+from brainpilot_rt.domain.thinking import EVIDENCE_HEAD, FINAL_HEAD
 from brainpilot_rt.models.extraction import (
     NO_DOCUMENTS,
     Finding,
@@ -52,18 +53,26 @@ ADVICE: Final = (
 )
 _WRITER_LABEL: Final = "(Put together from quotations by the offline model, not an LLM.)"
 
+UNPROVEN: Final = (
+    "Insufficient evidence: no line that I found in the documents shows an answer; a document that "
+    f"deals with the question would. {LABEL}"
+)
+
 _LETTER: Final = re.compile(
     r"^\[letter (?P<id>\S+) from (?P<sender>\S+) · (?P<kind>\w+)"
     r"(?: · task (?P<task>[^\s\]]+))?[^\]\n]*\]\n"
     r"(?P<content>.*?)\n?^\[end of letter\]$",
     re.DOTALL | re.MULTILINE,
 )
-_SMALL_TALK: Final = re.compile(
+SMALL_TALK: Final = re.compile(
     r"\W*(?:hi|hello|hey|good (?:morning|day|evening)|thanks?|thank you|ok(?:ay)?|bye|who are you|"
     r"what can you do|help|test|ping|你好|您好|谢谢|嗨)(?: (?:there|all|team|you|very much))?\W*",
     re.IGNORECASE,
 )
 
+_PROMPT: Final = re.compile(
+    rf"(?:{re.escape(FINAL_HEAD)}|{re.escape(EVIDENCE_HEAD)}|Step \d+ of \d+: )"
+)
 _FILE: Final = re.compile(r"(?!\[\d+ more|Nothing matches\.$).")
 _DOCUMENT: Final = re.compile(r"\.(?:md|markdown|txt|text|rst|org|adoc|tex|html?)$", re.IGNORECASE)
 
@@ -86,7 +95,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A letter, or what a user said (kind `user_message` from `user`)."""
+    """A letter, what a user said (kind `user_message` from `user`), or a program's `prompt`."""
 
     sender: str
     kind: str
@@ -174,7 +183,9 @@ def _mail(messages: tuple[Message, ...]) -> Iterator[Mail]:
         for match in _LETTER.finditer(message.text):
             yield Mail(match["sender"], match["kind"], match["content"].strip(), match["task"])
         rest = _LETTER.sub("", message.text).strip()
-        if rest:
+        if _PROMPT.match(rest):
+            yield Mail("daemon", "prompt", rest)
+        elif rest:
             yield Mail("user", "user_message", rest)
 
 
@@ -186,13 +197,16 @@ def _principal(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
             return _take_result(scene, mail, answer)
         case "system":
             return _take_notice(scene, mail, answer)
+        case "prompt":
+            answer.add(UNPROVEN)
+            return None
         case _:
             return _take_question(scene, mail.content, answer)
 
 
 def _take_question(scene: Scene, question: str, answer: Answer) -> Decision | None:
     """Delegate it; when that is impossible, search alone."""
-    if _SMALL_TALK.fullmatch(question):
+    if SMALL_TALK.fullmatch(question):
         answer.add(
             "Hello. I am the principal of a small team, running offline: fixed rules and text "
             "search, not an LLM. Ask about the documents in the workspace and I will find the "
@@ -205,7 +219,7 @@ def _take_question(scene: Scene, question: str, answer: Answer) -> Decision | No
             f"Ask about something the documents may mention. {LABEL} {ADVICE}"
         )
         return None
-    step = _send("librarian", "task_delegate", f"Find passages that answer this.\n\n{question}")
+    step = send("librarian", "task_delegate", f"Find passages that answer this.\n\n{question}")
     receipt = scene.result(step)
     if receipt is None and scene.offers("send_message"):
         return Decision(
@@ -230,7 +244,7 @@ def _take_result(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
         return None
     question = question or _last_question(scene)
     listed = "\n".join(f"- {each.statement} {each.citation}" for each in found)
-    step = _send(
+    step = send(
         "writer",
         "task_delegate",
         "Write the answer from these findings. Keep every citation exactly as it is.\n\n"
@@ -243,7 +257,7 @@ def _take_result(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
     if receipt is not None and not receipt.is_error:
         answer.add("The writer is at work; I answer when its text arrives.")
         return None
-    answer.add(_final(question, found))
+    answer.add(final_answer(question, found))
     return None
 
 
@@ -257,17 +271,17 @@ def _take_notice(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
             return _search_alone(scene, earlier.content, answer)
         question, found = read_findings(earlier.content)
         if earlier.kind == "result_deliver" and found:
-            answer.add(_final(question, found))
+            answer.add(final_answer(question, found))
             return None
     return None
 
 
 def _search_alone(scene: Scene, question: str, answer: Answer) -> Decision | None:
-    decision, found = _search(scene, question)
+    decision, found = search_for(scene, question)
     if decision:
         return decision
     if found:
-        answer.add(_final(question, found))
+        answer.add(final_answer(question, found))
     elif is_overview(question) and scene.offers("find"):
         answer.add(f"{NO_DOCUMENTS} {LABEL} {ADVICE}")
     elif scene.offers("search"):
@@ -283,7 +297,7 @@ def _specialist(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
         return None
     asked, found = read_findings(mail.content) if scene.request.role == "writer" else ("", [])
     question = asked or _question_in(mail.content)
-    decision, searched = (None, found) if found else _search(scene, question)
+    decision, searched = (None, found) if found else search_for(scene, question)
     if decision:
         return decision
     if scene.request.role == "writer" and searched:
@@ -293,7 +307,7 @@ def _specialist(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
     if mail.sender == "user":
         answer.add(f"{report}\n\n{LABEL}")
         return None
-    step = _send(mail.sender, "result_deliver", report, mail.task)
+    step = send(mail.sender, "result_deliver", report, mail.task)
     receipt = scene.result(step)
     if receipt is None and scene.offers("send_message"):
         return Decision(f"I deliver {_count(searched)} to {mail.sender}.", step)
@@ -305,7 +319,7 @@ def _specialist(scene: Scene, mail: Mail, answer: Answer) -> Decision | None:
     return None
 
 
-def _search(scene: Scene, question: str) -> tuple[Decision | None, list[Finding]]:
+def search_for(scene: Scene, question: str) -> tuple[Decision | None, list[Finding]]:
     """The next search to make, for the question and each of its parts, or what they found."""
     if is_overview(question):
         return _leaf_through(scene)
@@ -347,14 +361,16 @@ def _worth_a_look(listing: str) -> list[str]:
     ]
 
 
-def _send(to: str, kind: str, content: str, task: str | None = None) -> Step:
+def send(to: str, kind: str, content: str, task: str | None = None) -> Step:
+    """A letter."""
     arguments: dict[str, Any] = {"to": to, "content": content, "msg_type": kind}
     if task is not None:
         arguments["task_id"] = task
     return Step("send_message", arguments)
 
 
-def _final(question: str, found: list[Finding]) -> str:
+def final_answer(question: str, found: list[Finding]) -> str:
+    """Findings as the answer to the user."""
     return f"{compose(question, found)}\n\n{LABEL} {ADVICE}"
 
 

@@ -8,13 +8,13 @@ steps than it may, and a revision too many makes the next reply the last.
 from dataclasses import dataclass
 from typing import Literal
 
-from brainpilot_rt.domain.thinking import Plan, PlanStep, StepStatus
+from brainpilot_rt.domain.thinking import FINAL_HEAD, PLAN_HEAD, Plan, PlanStep, StepStatus
 
 NOTE_CHARS_MAX = 400
 STEP_CHARS_MAX = 1_000
 
 FINAL_TEXT = (
-    "All steps are closed. Now give the whole answer to the request in one text, with the "
+    f"{FINAL_HEAD} Now give the whole answer to the request in one text, with the "
     "citations of what you rely on; say which steps failed or were dropped, and what that means."
 )
 
@@ -142,7 +142,7 @@ def next_text(plan: Plan) -> str:
 
 def guidance(plan: Plan, replans_left: int) -> str:
     """The plan as the model sees it in every turn."""
-    lines = [f"Your plan for this request: {plan.goal}"]
+    lines = [f"{PLAN_HEAD} {plan.goal}"]
     for number, one in enumerate(plan.steps, 1):
         note = f" ({one.note})" if one.note else ""
         lines.append(f"{number}. [{one.status}] {one.text}{note}")

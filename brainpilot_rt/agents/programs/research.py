@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from brainpilot_rt.domain.citations import CITATION, Citation, parse, write
+from brainpilot_rt.domain.thinking import EVIDENCE_HEAD
 
 REFUSAL: Final = "Insufficient evidence:"
 """How a model begins a sentence that refuses to claim."""
@@ -75,11 +76,11 @@ def complaint(checked: Sequence[Checked]) -> str:
     if checked and not bad:
         return ""
     if not checked:
-        wrong = "Your answer carries no citation, so nobody can check it."
+        wrong = f"{EVIDENCE_HEAD} It carries no citation, so nobody can check it."
     else:
         lines = [f"- {write(one.citation)}: {one.reason}" for one in bad[:_SHOWN_MAX]]
         more = [f"- and {len(bad) - _SHOWN_MAX} more"] if len(bad) > _SHOWN_MAX else []
-        head = f"{len(bad)} of {len(checked)} citations of your answer do not hold:"
+        head = f"{EVIDENCE_HEAD} {len(bad)} of {len(checked)} of its citations do not hold:"
         wrong = "\n".join([head, *lines, *more])
     return (
         f"{wrong}\nLook the places up and give the whole answer again, with citations of the form "
