@@ -140,13 +140,20 @@ class LogStore:
             await self._connection.close()
 
     def _mark_clean(self, connection: sqlite3.Connection) -> None:
-        if self._leave is not None:
-            self._leave(last_pos(connection))
         failpoints.hit("stop.clean.before")
         set_meta(connection, "clean", "1")
+        self._say_where_it_ends(connection)
         failpoints.hit("stop.checkpoint.before")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         failpoints.hit("stop.checkpoint.after")
+
+    def _say_where_it_ends(self, connection: sqlite3.Connection) -> None:
+        """Advice for the next start, no more: without it the stop is as clean."""
+        try:
+            if self._leave is not None:
+                self._leave(last_pos(connection))
+        except OSError as trouble:
+            _log.warning("where the log ends can not be kept beside it: %s", trouble)
 
     def _forget(self) -> None:
         # What the failed step left behind is asked of the database, not assumed.

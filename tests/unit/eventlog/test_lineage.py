@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.domain.events import DaemonStopped
 from brainpilot_rt.eventlog.sqlite import SqliteEventLog
 from brainpilot_rt.testing.contracts.eventlog import S1, events, numbers
@@ -154,3 +155,16 @@ async def test_an_event_of_the_old_lineage_is_no_event_of_the_new(folder: Path):
     await log.close()
     assert (seen.seq, epoch) == (other.seq, epoch)
     assert log.epoch != epoch
+
+
+async def test_a_stop_that_can_not_say_where_the_log_ends_is_as_clean_as_another(folder: Path):
+    folder = folder / "data"
+    folder.mkdir()
+    log = await SqliteEventLog.open(folder / "log.db", clock=ManualClock())
+    await log.append(S1, events(3))
+    failpoints.configure("files.create.before=raise:ENOSPC")
+    try:
+        await log.close()
+    finally:
+        failpoints.reset()
+    assert await found(folder) == (log.epoch, 3)
