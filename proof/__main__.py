@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.__main__ import commit, machine
-from proof.report import Header, as_json, render
+from proof.report import Header, as_json, render, with_kept
 from proof.running import run_all, speak
 from proof.shown import ROOT, shown_by_stages, shown_by_tests
 from proof.stage import Stage, all_stages
@@ -32,6 +32,9 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the counts")
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time beside the long one")
     parser.add_argument("--report", type=Path, help=f"where to write it (nightly: {REPORT.name})")
+    parser.add_argument(
+        "--again", action="store_true", help="put these stages into the last report, which says so"
+    )
     parser.add_argument("--json", action="store_true", help="the figures on standard output")
     parser.add_argument("--list", action="store_true", help="name the stages")
     return parser.parse_args(arguments)
@@ -62,10 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command=" ".join(["scripts/prove", *(sys.argv[1:] if arguments is None else arguments)]),
         machine=machine(),
     )
+    if chosen.again:
+        last = json.loads(FIGURES.read_text(encoding="utf-8"))
+        header, ran = with_kept(last, ran, header, stages)
     figures = as_json(header, ran)
     if chosen.json:
         print(json.dumps(figures))
-    report = chosen.report or (REPORT if chosen.tier == "nightly" and not chosen.stage else None)
+    whole = chosen.tier == "nightly" and not chosen.stage
+    report = chosen.report or (REPORT if whole or chosen.again else None)
     if report is not None:
         report.write_text(render(header, ran, _shown(stages)), encoding="utf-8")
         FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

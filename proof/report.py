@@ -1,7 +1,7 @@
 """`docs/RELIABILITY.md` out of the outcomes of the stages: the same outcomes, the same text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from proof.catalogue import EXEMPT, FAULTS
@@ -36,6 +36,8 @@ class Ran:
     stage: Stage
     outcome: Outcome
     took_s: float
+    again: str = ""
+    """Of a stage that was run again after the others: on which commit, and when."""
 
 
 def render(header: Header, ran: Sequence[Ran], shown: Mapping[str, Sequence[str]]) -> str:
@@ -51,10 +53,42 @@ def as_json(header: Header, ran: Sequence[Ran]) -> dict[str, Any]:
     return {
         "header": asdict(header),
         "stages": {
-            one.stage.name: {**_plain(asdict(one.outcome)), "took_s": round(one.took_s, 1)}
+            one.stage.name: {
+                **_plain(asdict(one.outcome)),
+                "took_s": round(one.took_s, 1),
+                "again": one.again,
+            }
             for one in ran
         },
     }
+
+
+def with_kept(
+    figures: Mapping[str, Any], ran: Sequence[Ran], header: Header, stages: Mapping[str, Stage]
+) -> tuple[Header, list[Ran]]:
+    """An earlier report (its `figures`) in which these stages were run again, and say so."""
+    again = {one.stage.name: replace(one, again=_again(figures, one, header)) for one in ran}
+    kept = {
+        name: Ran(stages[name], _outcome(held), held["took_s"], held.get("again", ""))
+        for name, held in figures["stages"].items()
+    }
+    return Header(**figures["header"]), [*(kept | again).values()]
+
+
+def _again(figures: Mapping[str, Any], one: Ran, header: Header) -> str:
+    before = figures["stages"].get(one.stage.name, {}).get("failures", [])
+    found = f" Before that it had broken: {'; '.join(before)}." if before else ""
+    return f"Run again after the others, on `{header.commit}`, {header.started}.{found}"
+
+
+def _outcome(held: Mapping[str, Any]) -> Outcome:
+    return Outcome(
+        failures=held["failures"],
+        short=held["short"],
+        numbers=[Number(**number) for number in held["numbers"]],
+        figures=held["figures"],
+        text=held["text"],
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -121,7 +155,8 @@ def _guarantees() -> str:
 
 def _stage(one: Ran) -> str:
     held = "held" if not one.outcome.failures else "BROKEN"
-    head = f"## {one.stage.title}\n\nStage `{one.stage.name}`: {held}, {one.took_s:.0f} s."
+    again = f" {one.again}" if one.again else ""
+    head = f"## {one.stage.title}\n\nStage `{one.stage.name}`: {held}, {one.took_s:.0f} s.{again}"
     return f"{head}\n\n{one.outcome.text}" if one.outcome.text else head
 
 
