@@ -14,9 +14,16 @@ pytestmark = [pytest.mark.realtime, pytest.mark.timeout(60)]
 
 
 def said(name: str, home: Path) -> str:
-    """What the example prints; it must end well, complain of nothing and leave nothing behind."""
+    """What the example prints; it leaves nothing behind."""
+    story = run(EXAMPLES / f"{name}.py", home)
+    assert list(home.iterdir()) == []
+    return story
+
+
+def run(program: Path, home: Path) -> str:
+    """What a program prints; it must end well and complain of nothing."""
     done = subprocess.run(
-        [sys.executable, "-W", "default", str(EXAMPLES / f"{name}.py")],
+        [sys.executable, "-W", "default", str(program)],
         cwd=home,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -25,7 +32,6 @@ def said(name: str, home: Path) -> str:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert list(home.iterdir()) == []
     return done.stdout
 
 
@@ -87,3 +93,17 @@ def test_a_program_that_only_moves_files_answers_a_task(tmp_path: Path):
         "a member has joined: it counts the words of a text",
         "counter writes: I count 10 words.",
     ]
+
+
+def test_the_program_in_the_readme_does_what_it_says(tmp_path: Path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"## Use it from Python.*?```python\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    program = tmp_path / "program.py"
+    program.write_text(found[1].replace("examples/reading-room", str(EXAMPLES / "reading-room")))
+
+    story = run(program, tmp_path)
+
+    assert "Tarn Skerry" in story
+    assert story.endswith("host_turn_finished\n")
+    assert (tmp_path / "data" / "log.db").exists()
