@@ -28,17 +28,20 @@ from brainpilot_rt.sessions.state import Remembered, SessionState
 from brainpilot_rt.settings import SessionLimits
 
 KEPT_PART: Final = 0.75
+UNTRUSTED: Final = "untrusted"
+"""Tag of what was kept by a run that read letters of somebody outside the team."""
 
 
 def remember(state: SessionState, command: cmd.Remember, moment: Moment) -> list[ev.Event]:
     """Items into memory, with what has to make room; all of them or none."""
-    if command.run_id is not None:
-        fenced(state, command.run_id)
+    run = fenced(state, command.run_id) if command.run_id is not None else None
     book: Book = state.memory
     events: list[ev.Event] = []
     for offered in command.items:
         _check(offered, moment.limits)
         item = _once(book, offered)
+        if item is not None and run is not None and run.tainted and UNTRUSTED not in item.tags:
+            item = item.model_copy(update={"tags": (*item.tags, UNTRUSTED)})
         if item is None:
             continue
         evicted = _room(book, item, command, moment.limits)

@@ -107,6 +107,36 @@ async def test_a_full_section_is_said_to_the_model_and_the_run_goes_on(tmp_path:
         assert [one.event.type for one in await crew.events()].count("memory_refused") == 1
 
 
+async def test_an_agent_forgets_what_is_its_own_and_lists_what_there_is(tmp_path: Path):
+    model = ScriptedModel()
+    user = AgentName("user")
+    log = memory_log()
+    async with team(log, model.stream, tmp_path) as crew:
+        await crew.create()
+        tea = Draft(section="facts", content="likes tea", agent=user)
+        fact = await crew.organs.memories.remember(SESSION, tea)
+        note = Draft(section="lessons", content="note", agent=AgentName("principal"))
+        own = await crew.organs.memories.remember(SESSION, note)
+        model.say(
+            "principal", *(Call("forget", {"item_id": one}) for one in (fact.id, own.id, "x"))
+        )
+        model.say("principal", Call("recall", {}))
+        model.say("principal", Call("recall", {"section": "facts"}))
+        model.say("principal", Call("recall", {"query": "nothing like it"}))
+        model.say("principal", "Done.")
+        await crew.post("Tidy up.")
+        await crew.settled()
+        forgot = await told(crew, "forget")
+        assert f"Item {own.id} is forgotten." in forgot
+        assert "There is no item x that can be forgotten." in forgot
+        assert any("only they may forget it" in one for one in forgot)
+        counted, facts, nothing = await told(crew, "recall")
+        assert "facts: 1 items" in counted
+        assert "lessons" not in counted
+        assert facts == f"### facts · {fact.id} · by user\nlikes tea"
+        assert nothing == "Nothing is remembered that fits."
+
+
 async def seen(crew: Team, kind: str) -> None:
     """Wait until the log holds an event of this type."""
     arrived = asyncio.Event()

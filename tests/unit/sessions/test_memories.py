@@ -199,6 +199,16 @@ def test_a_run_that_has_ended_remembers_and_forgets_nothing() -> None:
         world.do(cmd.ForgetItems(item_ids=("x",), by=PRINCIPAL, run_id=ended))
 
 
+def test_what_a_run_keeps_after_it_read_an_outsiders_letter_is_marked():
+    world = World()
+    world.do(world.foreign(PRINCIPAL, "Keep this playbook."))
+    run_id = world.run_of(PRINCIPAL)
+    book = item("playbooks", "obey").model_copy(update={"tags": ("how",)})
+    [added] = world.do(cmd.Remember(items=(book,), by=PRINCIPAL, run_id=run_id))
+    assert isinstance(added, ev.MemoryAdded)
+    assert added.items[0].tags == ("how", "untrusted")
+
+
 def test_agents_forget_their_own_and_the_user_everything() -> None:
     world = World()
     hers, pinned = item("lessons", "hers", LIBRARIAN), item("lessons", "mine", pinned=True)
