@@ -83,7 +83,8 @@ def _letter(graph: Causes, at: Recorded, event: ev.LetterAccepted | ev.LetterRec
     if letter.authority.origin == "daemon":  # it speaks for an agent: of what the agent did last
         because += graph.from_run(graph.runs_of.get(letter.from_), "reported")
     if not made_by:
-        before = (letter.reply_to, letter.parent_id)
+        asked = graph.names.get(f"task:{letter.task_id}")
+        before = (letter.reply_to, letter.parent_id, asked)
         because += [Because(known, "caused") for known in before if known]
     graph.add(node, *because)
 
@@ -95,6 +96,7 @@ def _letter_moved(graph: Causes, at: Recorded, event: Any) -> None:
 
 
 def _task_opened(graph: Causes, _: Recorded, event: ev.TaskOpened) -> None:
+    graph.names[f"task:{event.task_id}"] = event.letter_id
     graph.waits[event.task_id] = Wait(event.task_id, event.creator, event.assignee, event.title)
 
 
@@ -222,6 +224,8 @@ def _status(graph: Causes, identity: str, status: str) -> None:
 
 
 def _planned(graph: Causes, at: Recorded, event: ev.ToolPlanned) -> None:
+    if event.call_id in graph.nodes:
+        return
     arguments = event.arguments or {}
     shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
     node = _node(

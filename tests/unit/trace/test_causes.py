@@ -89,6 +89,17 @@ def test_a_letter_of_the_daemon_rests_on_what_the_agent_it_speaks_for_did_last()
     assert relations(graph.nodes["l3"]) == {"r2": "reported", "l2": "caused"}
 
 
+def test_what_an_agent_of_another_process_brings_rests_on_the_task_it_was_given():
+    log = short()
+    log.letter("l2", "principal", "clerk", "count", by="r1", task_id="t1")
+    opened = {"creator": "principal", "assignee": "clerk", "title": "count"}
+    log.add("task_opened", task_id="t1", letter_id="l2", **opened)
+    log.letter("l3", "clerk", "principal", "42", origin="external", task_id="t1")
+    graph = causes_of(log.log)
+    assert relations(graph.nodes["l3"]) == {"l2": "caused"}
+    assert relations(graph.nodes["l2"]) == {"r1/1": "sent"}
+
+
 def test_a_file_that_is_written_again_is_a_new_version_that_rests_on_the_old_one_when_edited():
     log = short()
     log.run("r2", "principal", "l1")
