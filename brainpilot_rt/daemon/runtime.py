@@ -2,8 +2,8 @@
 
 The same parts as `serve`, built in the same order on the same directory: one lock, one log, the
 mailboxes, and the repair of what a crash left. What differs belongs to the process: no signals, no
-umask, nothing printed, and no port unless asked for. It works in a task of its own, so that it ends
-as one thing, whoever of the program's tasks is cancelled.
+umask, no guard over its memory, nothing printed, and no port unless asked for. It works in a task
+of its own, so that it ends as one thing, whoever of the program's tasks is cancelled.
 
     async with Runtime("data", model="offline") as runtime:
         session = await runtime.session("notes", workspace="docs")
@@ -91,6 +91,8 @@ class Runtime:
         if self._life is not None:
             raise Conflict("a Runtime is entered once; make another")
         settings = load(data_dir=self._data_dir, overrides=self._overrides)
+        for warning in settings.warnings:
+            _log.warning("settings: %s", warning)
         working: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._life = spawn(self._live(settings, working), name="runtime", on_crash=self._crashed)
         try:
