@@ -86,12 +86,14 @@ async def test_one_run_can_be_followed_from_its_letter_to_its_summary(tmp_path: 
     usage = Usage(input=100, output=20)
     model.script("principal", Reply((send("librarian", "Look."),), usage, Decimal("0.5")))
     model.script("principal", Reply(("Waiting.",), usage, Decimal("0.25")))
-    model.say("librarian", send("principal", "found"))
+    model.say("librarian", gate := Gate(), send("principal", "found"))
     model.say("librarian", "Done.")
     model.say("principal", "There.")
     async with team(memory_log(), model.stream, tmp_path) as crew:
         await crew.create()
         await crew.post("Fetch the book.")
+        await crew.until(lambda state: state.tasks and "principal" not in at_work(state))
+        gate.open()
         await crew.settled()
         [first, *_] = await told(crew, ev.RunStarted)
         steps = [one.event.type for one in await crew.events() if is_of(one.event, first.run_id)]

@@ -14,6 +14,8 @@ from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.finding import finding_tools
+from brainpilot_rt.tools.memory import memory_tools
+from brainpilot_rt.tools.planning import planning_tools
 from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput, on_thread
 from brainpilot_rt.tools.retrieving import search_tool
 from brainpilot_rt.tools.sandbox import NotEnforceable, Sandbox
@@ -27,7 +29,8 @@ def registry() -> Registry:
     bash = shell("unsandboxed", NotEnforceable("not here"))
     assert bash is not None
     singles = [bash, search_tool(), skill_tool(shelf())]
-    return Registry([*team_tools(), *editing_tools(), *finding_tools(), *graph_tools(), *singles])
+    work = [*team_tools(), *editing_tools(), *finding_tools(), *graph_tools()]
+    return Registry([*work, *memory_tools(), *planning_tools(), *singles])
 
 
 def shell(mode: ShellMode, sandbox: Sandbox | NotEnforceable) -> Tool | None:
