@@ -170,15 +170,19 @@ class Memory:
         top_k: int,
         section: SectionName | None = None,
         agent: AgentName | None = None,
+        *,
+        kept: bool = False,
     ) -> list[tuple[MemoryItem, float]]:
         """The items that fit a few words best, with their scores, best first.
 
         Words are weighed per section (and agent), so that scores of different sections are only
-        roughly comparable. `agent`: the team's sections and the agent's own.
+        roughly comparable. `agent`: the team's sections and the agent's own. `kept`: only what is
+        remembered on purpose, not what is derived.
         """
         found = [
             (score, -at, shelf.items[key])
-            for at, (_, shelf) in enumerate(self._of(section, agent))
+            for at, (place, shelf) in enumerate(self._of(section, agent))
+            if not (kept and POLICIES[place[0]].derived)
             for key, score in shelf.top(query, top_k)
         ]
         best = heapq.nlargest(max(0, top_k), found, key=lambda one: one[:2])

@@ -34,7 +34,7 @@ class MemoryShelf(Protocol):
     async def search(
         self, session: SessionId, query: str, top_k: int, **where: Any
     ) -> list[tuple[MemoryItem, float]]:
-        """What fits a few words best; `where`: `section`, `agent`."""
+        """What fits a few words best; `where`: `section`, `agent`, `kept`."""
         ...
 
     async def remember(
@@ -78,7 +78,11 @@ class Remember(Arguments):
 
 
 class Recall(Arguments):
-    """Find what this session remembers: by words, or without a query the newest of a section."""
+    """Find what this session remembers: by words, or without a query the newest of a section.
+
+    Without a section it looks through what was kept on purpose. messages and actions (older than
+    this conversation) and documents are searched when they are named.
+    """
 
     query: Annotated[str, Field(max_length=2_000)] = ""
     section: SectionName | None = None
@@ -128,7 +132,7 @@ def memory_tools(shelf: MemoryShelf) -> tuple[Tool, ...]:
     async def recall(context: ToolContext, wanted: Recall) -> ToolOutput:
         session, agent = context.session, context.agent
         if wanted.query.strip():
-            where = {"section": wanted.section, "agent": agent}
+            where = {"section": wanted.section, "agent": agent, "kept": wanted.section is None}
             found = await shelf.search(session, wanted.query, wanted.top_k, **where)
             return ToolOutput(shown([item for item, _ in found]))
         if wanted.section is not None:
