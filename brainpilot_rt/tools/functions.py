@@ -79,8 +79,10 @@ def tool(
     """Make a typed function a tool; TypeError says why it can not be one.
 
     A first parameter of type `ToolContext` gets the context of the call and is not shown to the
-    model; to send letters or ask the user by it the function has to be async. A text or a `ToolOutput` is the result as it is, anything else its JSON. A `ValueError`
-    the function raises is a failure whose words the model reads.
+    model; to send letters or ask the user by it the function has to be async.
+
+    A text or a `ToolOutput` is the result as it is, anything else its JSON. A `ValueError` the
+    function raises is a failure whose words the model reads.
 
     Args:
         function: The function, when decorating without arguments.
