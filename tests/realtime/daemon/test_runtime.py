@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from brainpilot_rt.agents.definition import define_agent
+from brainpilot_rt.agents.definition import AgentDefinition, Profile, RequestContext, define_agent
 from brainpilot_rt.daemon.runtime import Runtime
 from brainpilot_rt.daemon.session import Session
 from brainpilot_rt.domain import events as ev
@@ -217,6 +217,51 @@ async def test_members_of_the_program_get_letters_and_sessions_without_it_know_t
     async with Runtime(tmp_path, model=answering(echo)) as runtime:
         session = await runtime.session("notes")
         assert str(await session.ask("and now?", agent="pilot")) == "heard and now?"
+
+
+async def test_a_profile_that_fails_fails_its_run_and_nothing_else(tmp_path: Path):
+    def broken(context: RequestContext) -> AgentDefinition:
+        raise KeyError(context.session)
+
+    agents = [Profile("pilot", broken)]
+    async with Runtime(tmp_path, agents=agents, model=answering(echo)) as runtime:
+        session = await runtime.session("notes")
+        failed = await session.ask("when?", agent="pilot")
+        assert str(await session.ask("still there?")) == "heard still there?"
+    assert (failed.outcome, failed.reason) == ("failed", "internal error: KeyError")
+
+
+async def test_sessions_are_bound_to_the_model_that_was_named(tmp_path: Path):
+    async with Runtime(tmp_path, model="openai:gpt-x:latest") as runtime:
+        view = await (await runtime.session("notes")).view()
+    assert (view.provider_id, view.model_id) == ("openai", "gpt-x:latest")
+
+
+async def test_a_shutdown_over_http_ends_it_for_everybody(tmp_path: Path):
+    async with Runtime(tmp_path, model="offline", serve=True, settings=ANY_PORT) as runtime:
+        session = await runtime.session("notes")
+        following = asyncio.create_task(_all(session))  # noqa: TID251 - a reader of its own
+        token = (tmp_path / "token").read_text(encoding="ascii").strip()
+        home = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        url = runtime.url
+
+        def call(method: str, path: str, body: bytes | None = None) -> bytes:
+            request = urllib.request.Request(f"{url}{path}", body, home, method=method)
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.read()
+
+        epoch = json.loads(await asyncio.to_thread(call, "GET", "/metrics"))["idleEpoch"]
+        body = json.dumps({"ifIdleEpoch": epoch}).encode()
+        await asyncio.to_thread(call, "POST", "/shutdown", body)
+        assert await following == 2
+        with pytest.raises(Unavailable):
+            await runtime.session("late")
+
+
+async def _all(session: Session) -> int:
+    """How many events there are until they end."""
+    async with aclosing(session.events()) as events:
+        return len([one async for one in events])
 
 
 async def test_what_is_remembered_is_there_in_the_next_life(tmp_path: Path):
