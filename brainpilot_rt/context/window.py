@@ -76,6 +76,8 @@ class Asked:
     """Of all sections together."""
     items_max: int
     """Of one section."""
+    told: str = ""
+    """What the prompt says anyway: a document that is named there is not shown twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,16 @@ class Window:
 
     def _section(self, memory: Remembered, asked: Asked, name: SectionName) -> _Chosen:
         since = asked.since_ms if name in _OF_CONVERSATION else 0
-        key = (memory.version(name, asked.agent), asked.query, since, asked.items_max)
+        told = asked.told if name == "documents" else ""
+        key = (memory.version(name, asked.agent), asked.query, since, asked.items_max, told)
         known = self._chosen.get(name)
         if known is not None and known[0] == key:
             return known[1]
         chosen = choose(memory, asked, name)
+        if told:
+            items = tuple(one for one in chosen.items if _name(one) not in told)
+            total = chosen.total - len(chosen.items) + len(items)
+            chosen = replace(chosen, items=items, total=total)
         self._chosen[name] = (key, chosen)
         return chosen
 

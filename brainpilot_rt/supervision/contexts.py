@@ -106,7 +106,7 @@ class RunContext:
         parts = [
             Part(name="persona", text=identity(self._definition.system, who.agent), items=1),
             *self._sources(),
-            *self._window(said),
+            *self._window(said, guidance),
             Part(name="team", text=place(surroundings(self._state(), who.agent)), items=1),
             Part(name="program", text=joined([guidance, marker]), items=1),
         ]
@@ -145,7 +145,7 @@ class RunContext:
         sources = [*self._gathered, facts_source(facts), health_source(troubles)]
         return assemble_sources(sources, organs.thinking.sources_tokens_max)
 
-    def _window(self, said: Assembled) -> tuple[Part, ...]:
+    def _window(self, said: Assembled, guidance: str) -> tuple[Part, ...]:
         organs, who = self._organs, self._identity
         if self._memory is None or self._conversation is None:
             return ()
@@ -156,6 +156,7 @@ class RunContext:
             since_ms=self._conversation.since_ms(spoken),
             tokens_max=organs.thinking.memory_tokens_max,
             items_max=organs.thinking.section_items_max,
+            told=guidance,
         )
         return organs.shown.window(who.session, who.agent).parts(self._memory, asked)
 

@@ -57,17 +57,18 @@ class Sources:
         self, agent: AgentName, tree: Workspace, skills: Sequence[Skill], query: str
     ) -> tuple[Source, ...]:
         """SOUL, SKILL, WORKSPACE and REFERENCE as they are now. Never fails for what it reads."""
-        own = Workspace(self._agents / agent)
+        folder = self._agents / agent
+        own = Workspace(folder) if folder.is_dir() else None
         return (
             self._soul(own, tree),
-            _skill(skills, query),
+            self._skill(skills, query),
             self._workspace(tree),
             self._reference(own, tree, query),
         )
 
-    def _soul(self, own: Workspace, tree: Workspace) -> Source:
+    def _soul(self, own: Workspace | None, tree: Workspace) -> Source:
         warnings: list[str] = []
-        if text := self._text(own, _SOUL, warnings):
+        if text := self._text(own, _SOUL, warnings) if own else "":
             label = "your character, as the user wrote it"
             return Source(name="soul", label=label, pieces=(Piece(text),), warnings=(*warnings,))
         text = self._text(tree, _SOUL, warnings)
@@ -76,6 +77,14 @@ class Sources:
             label=f"SOUL.md of the work tree · untrusted {_DATA}",
             pieces=(Piece(text),) if text else (),
             warnings=(*warnings,),
+        )
+
+    def _skill(self, skills: Sequence[Skill], query: str) -> Source:
+        fits = fitting(offered(skills), query, SKILLS_MAX)
+        return Source(
+            name="skill",
+            label=f"skills that may fit; read one with skill_search · {_DATA}",
+            pieces=tuple(Piece(self._redact(_described(one)), whole=True) for one in fits),
         )
 
     def _workspace(self, tree: Workspace) -> Source:
@@ -95,10 +104,10 @@ class Sources:
             warnings=tuple(warnings),
         )
 
-    def _reference(self, own: Workspace, tree: Workspace, query: str) -> Source:
+    def _reference(self, own: Workspace | None, tree: Workspace, query: str) -> Source:
         warnings: list[str] = []
         found = [
-            *self._references(own, opened=False, warnings=warnings),
+            *(self._references(own, opened=False, warnings=warnings) if own else ()),
             *self._references(tree, opened=True, warnings=warnings),
         ]
         return reference_source(found, query, warnings)
@@ -158,15 +167,6 @@ class Sources:
             self._kept.clear()
         self._kept[key] = (stamp, text)
         return text
-
-
-def _skill(skills: Sequence[Skill], query: str) -> Source:
-    fits = fitting(offered(skills), query, SKILLS_MAX)
-    return Source(
-        name="skill",
-        label=f"skills that may fit; read one with skill_search · {_DATA}",
-        pieces=tuple(Piece(_described(one), whole=True) for one in fits),
-    )
 
 
 def _described(skill: Skill) -> str:

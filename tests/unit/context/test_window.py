@@ -1,6 +1,7 @@
 """The window onto memory: what fits the request, in the order of time, within its budget."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,6 +163,16 @@ def test_documents_that_had_to_go_leave_their_names():
     assert documents.text.count("doc") == 12
     assert documents.text.startswith("[memory DOCUMENTS: 15 left out to save space")
     assert shown(parts, "findings").items == 1
+
+
+def test_a_document_that_the_prompt_names_anyway_is_not_shown_twice():
+    notes, window = Notes(), Window()
+    for number in range(3):
+        notes.add("documents", f"doc{number}.txt:1-9\ntext {number}")
+    asks = replace(asked(), told="### 1. doc1.txt:1-9 (score 2)\ntext 1")
+    part = shown(window.parts(notes, asks), "documents")
+    assert (part.items, part.left_out) == (2, 0)
+    assert "text 1" not in part.text
 
 
 def test_what_did_not_change_is_not_looked_at_again():
