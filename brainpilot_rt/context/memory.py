@@ -19,6 +19,7 @@ import heapq
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from sys import maxsize
 from typing import Any, Final
 
 from brainpilot_rt.context.ranking import Ranking
@@ -56,8 +57,6 @@ MATTERS: Final = KEPT | {
     "context_assembled",
 }
 """Types of all events the fold looks at."""
-DOCUMENTS_MAX: Final = 10_000
-"""Passages remembered of one session; the section has no other bound."""
 RANKED_FROM: Final = 21
 """A place with so many items keeps a ranking; that of a smaller one is made when it is asked."""
 MESSAGE_CHARS_MAX: Final = 7_900
@@ -324,9 +323,9 @@ class Memory:
     def _trim(self, place: Place) -> None:
         shelf = self._shelves[place]
         policy = POLICIES[place[0]]
-        items_max = policy.items_max or DOCUMENTS_MAX
+        items_max, tokens_max = policy.items_max or maxsize, policy.tokens_max or maxsize
         order = shelf.used if policy.eviction == "lru" else shelf.items
-        while len(order) > items_max or (policy.tokens_max and shelf.tokens > policy.tokens_max):
+        while len(order) > items_max or shelf.tokens > tokens_max:
             oldest = next(iter(order))
             if len(shelf.items) == 1:
                 return

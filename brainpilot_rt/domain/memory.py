@@ -139,7 +139,9 @@ POLICIES: Final[Mapping[SectionName, SectionPolicy]] = MappingProxyType(
         "plan_examples": SectionPolicy(tokens_max=8_000, eviction="none"),
         "messages": SectionPolicy(tokens_max=32_000, eviction="fifo", of_agent=True, derived=True),
         "actions": SectionPolicy(tokens_max=16_000, eviction="lru", of_agent=True, derived=True),
-        "documents": SectionPolicy(tokens_max=None, eviction="none", derived=True),
+        "documents": SectionPolicy(
+            tokens_max=None, eviction="fifo", items_max=10_000, derived=True
+        ),
         "findings": SectionPolicy(tokens_max=16_000, eviction="none"),
         "plan_history": SectionPolicy(
             tokens_max=8_000, eviction="lru", of_agent=True, derived=True
@@ -158,7 +160,8 @@ POLICIES: Final[Mapping[SectionName, SectionPolicy]] = MappingProxyType(
         "facts": SectionPolicy(tokens_max=None, eviction="none"),
     }
 )
-"""Budgets and policies as turn-loop.md 1.3 gives them. Facts are bounded by block (settings).
+"""Budgets and policies as turn-loop.md 1.3 gives them; documents, unbounded there, are bounded by
+count, so that a process can not grow without end. Facts are bounded by block (settings).
 KAOS' `audit` and `graph` are the log and the Graph-of-Trace themselves."""
 
 
