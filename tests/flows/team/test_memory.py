@@ -1,7 +1,7 @@
 """Memory over a whole team: it outlives agents and restarts, and never holds up a run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,14 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.memory import Draft
+from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
 from brainpilot_rt.domain.thinking import COMPACT_HEAD
 from brainpilot_rt.settings import SessionLimits
 from brainpilot_rt.testing.models import Call, Gate, Reply, ScriptedModel
-from brainpilot_rt.testing.team import SESSION, Setup, Stream, Team, team
+from brainpilot_rt.testing.team import SESSION, LoopClock, Setup, Stream, Team, team
 from tests.flows.team.moves import memory_log, notices, send
+from tests.flows.team.test_crash_prefixes import NotedLog
 
 LIBRARIAN = AgentName("librarian")
 FINDING = {
@@ -234,3 +236,39 @@ async def test_many_may_ask_for_a_memory_while_it_is_read_and_miss_nothing(tmp_p
         memory = await memories.of(SESSION)
         assert len(memory.items("facts")) == 20
         assert len(crew.state().memory["facts", AgentName("")]) == 20
+
+
+def keeping(request: ModelRequest) -> Reply:
+    """What to do next, by what the conversation holds: so that it can be asked again."""
+    said = [one for one in request.messages if isinstance(one, AssistantMessage)]
+    called = {call.name for one in said for call in one.tool_calls}
+    if "remember" not in called:
+        lesson = {"section": "lessons", "content": "Measure twice."}
+        return Reply((Call("remember", lesson), Call("record_finding", FINDING)))
+    return Reply(("Kept.",))
+
+
+@pytest.mark.timeout(120)
+async def test_a_crash_after_any_commit_keeps_everything_once(tmp_path: Path):
+    async def stream(request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        model = ScriptedModel()
+        model.script(request.agent, keeping(request))
+        async for event in model.stream(request):
+            yield event
+
+    first = NotedLog(clock=LoopClock())
+    async with team(first, stream, tmp_path) as crew:
+        await crew.create()
+        notes(crew)
+        await crew.post("Go.")
+        await crew.settled()
+        history = [one.event for one in await crew.events()]
+    started = next(at for at, one in enumerate(history, 1) if isinstance(one, ev.RunStarted))
+    for cut in (one for one in first.cuts if one >= started):
+        log = memory_log()
+        await log.append(SESSION, history[:cut], title="t", busy=True)
+        async with team(log, stream, tmp_path) as crew:
+            await crew.settled()
+            for section in ("lessons", "findings"):
+                assert len(await crew.organs.memories.items(SESSION, section)) == 1, cut
+            assert len(crew.state().memory) == 2
