@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,7 +15,7 @@ from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.finding import finding_tools
-from brainpilot_rt.tools.memory import memory_tools
+from brainpilot_rt.tools.memory import MemoryShelf, memory_tools
 from brainpilot_rt.tools.planning import planning_tools
 from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput, on_thread
 from brainpilot_rt.tools.retrieving import search_tool
@@ -30,7 +31,7 @@ def registry() -> Registry:
     assert bash is not None
     singles = [bash, search_tool(), skill_tool(shelf())]
     work = [*team_tools(), *editing_tools(), *finding_tools(), *graph_tools()]
-    return Registry([*work, *memory_tools(), *planning_tools(), *singles])
+    return Registry([*work, *memory_tools(cast("MemoryShelf", None)), *planning_tools(), *singles])
 
 
 def shell(mode: ShellMode, sandbox: Sandbox | NotEnforceable) -> Tool | None:
