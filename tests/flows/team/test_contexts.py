@@ -13,7 +13,7 @@ from brainpilot_rt.domain.errors import FatalFault
 from brainpilot_rt.domain.ids import USER
 from brainpilot_rt.domain.memory import Draft
 from brainpilot_rt.domain.messages import ToolResultMessage, UserMessage
-from brainpilot_rt.domain.model_calls import ModelRequest
+from brainpilot_rt.domain.model_calls import AttemptFailed, ModelRequest
 from brainpilot_rt.domain.thinking import ContextSection
 from brainpilot_rt.eventlog.memory import MemoryEventLog
 from brainpilot_rt.settings import AgentSettings
@@ -116,6 +116,22 @@ async def test_what_nobody_can_read_is_said_and_ends_nothing(tmp_path: Path):
         assert soul.tokens == 0
         assert reference is None or reference.why
         assert "root:" not in model.requests[0].system
+
+
+async def test_a_model_that_fails_is_told_in_one_line_until_it_answers(tmp_path: Path):
+    model = ScriptedModel()
+    attempt = AttemptFailed(attempt=1, attempts_max=2, delay_s=0.1, reason="too busy")
+    model.say("principal", attempt, FatalFault("too busy"))
+    model.say("principal", "Back.")
+    model.say("principal", "Well.")
+    async with team(memory_log(), model.stream, tmp_path) as crew:
+        await crew.create()
+        for text in ("One.", "Two.", "Three."):
+            await crew.post(text)
+            await crew.settled()
+        told = [section(context, "heartbeat") for context in await contexts(crew)]
+        assert [one is not None for one in told] == [False, True, False]
+        assert "Degraded: the model fails: too busy" in model.requests[1].system
 
 
 async def test_a_long_conversation_is_compacted_and_stays_so_after_a_restart(tmp_path: Path):
