@@ -25,6 +25,7 @@ _FORMS: Final[dict[str, tuple[Callable[[drawing.Drawing], str], str]]] = {
     "dot": (drawing.dot, "text/vnd.graphviz"),
     "mermaid": (drawing.mermaid, "text/plain"),
 }
+_FULL: Final[dict[str, bool | None]] = {"auto": None, "runs": False, "turns": True}
 _SEALED: Final = {
     "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"
 }
@@ -76,10 +77,9 @@ class TraceRoutes:
 
 async def _form(graph: Causes, nodes: Sequence[Cause], name: str, request: Request) -> Response:
     detail = request.query_params.get("detail", "auto")
-    full = {"auto": None, "runs": False, "turns": True}.get(detail, "")
-    if full == "":
+    if detail not in _FULL:
         raise BadRequest("detail: auto, runs or turns")
-    drawn = drawing.of_causes(graph, nodes, name, full=full)
+    drawn = drawing.of_causes(graph, nodes, name, full=_FULL[detail])
     return await _drawn(drawn, request.query_params["format"])
 
 
