@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brainpilot_rt.context.memory import Memory
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import (
@@ -16,7 +17,15 @@ from brainpilot_rt.domain.errors import (
     TooLarge,
 )
 from brainpilot_rt.domain.ids import PRINCIPAL, USER, AgentName, RunId
-from brainpilot_rt.domain.memory import POLICIES, TEAM, Block, Draft, MemoryItem, SectionName
+from brainpilot_rt.domain.memory import (
+    POLICIES,
+    TEAM,
+    Block,
+    Draft,
+    MemoryItem,
+    SectionName,
+    place_of,
+)
 from brainpilot_rt.sessions.memories import summarise
 from brainpilot_rt.settings import SessionLimits
 from tests.unit.sessions.world import World
@@ -260,3 +269,34 @@ def test_no_budget_is_ever_exceeded_and_a_replay_agrees(
             before[place][key].pinned for place in before for key in lost & set(before[place])
         )
     assert world.replayed().memory == world.state.memory
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(1, 6_000), st.booleans()),
+        max_size=25,
+    )
+)
+def test_the_words_and_the_books_agree_on_what_is_remembered(
+    steps: list[tuple[int, int, int, bool]],
+) -> None:
+    world = roomy()
+    for at, mark, tokens, flag in steps:
+        if at < len(SECTIONS):
+            world.tried(remember(sized(SECTIONS[at], tokens, str(mark), pinned=flag)))
+        elif at == len(SECTIONS):
+            known = [key for entries in world.state.memory.values() for key in entries]
+            world.tried(cmd.ForgetItems(item_ids=tuple(known[mark : mark + 1]), by=USER))
+        elif world.state.runs:
+            world.do(world.finish(PRINCIPAL))
+        else:
+            world.do(world.post())
+    memory = Memory()
+    for recorded in world.log:
+        memory.apply(recorded)
+    for section, policy in POLICIES.items():
+        if not policy.derived:
+            owner = place_of(section, PRINCIPAL)[1]
+            kept = {one.id: one.tokens for one in memory.items(section, PRINCIPAL)}
+            entries = world.state.memory.get((section, owner), {})
+            assert list(kept.items()) == [(key, one.tokens) for key, one in entries.items()]
