@@ -13,6 +13,7 @@ from brainpilot_rt.domain.memory import Draft
 from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
 from brainpilot_rt.domain.thinking import COMPACT_HEAD
+from brainpilot_rt.models import offline
 from brainpilot_rt.settings import SessionLimits
 from brainpilot_rt.testing.models import Call, Gate, Reply, ScriptedModel
 from brainpilot_rt.testing.team import SESSION, LoopClock, Setup, Stream, Team, team
@@ -186,6 +187,24 @@ async def test_evicted_lessons_are_summarised_beside_the_run(tmp_path: Path):
         asked = answers.requests[0]
         assert asked.tools == ()
         assert "lesson 0" in str(asked.messages[0])
+
+
+async def test_the_offline_model_summarises_what_was_evicted(tmp_path: Path):
+    model = ScriptedModel()
+    overflowing(model)
+
+    def stream(request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        asked = request.system.startswith(COMPACT_HEAD)
+        return offline.stream(request) if asked else model.stream(request)
+
+    async with team(memory_log(), stream, tmp_path) as crew:
+        await crew.create()
+        await crew.post("Learn.")
+        await crew.settled()
+        await seen(crew, "memory_summarised")
+        lessons = await crew.organs.memories.items(SESSION, "lessons")
+        assert "lesson 0" in lessons[0].content
+        assert len(lessons[0].content) < 8_000
 
 
 async def test_a_summary_that_fails_or_is_longer_is_given_up_and_said(tmp_path: Path):
