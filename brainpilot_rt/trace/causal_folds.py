@@ -13,7 +13,17 @@ from typing import Any, Final
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.citations import parse
 from brainpilot_rt.domain.events import Recorded
-from brainpilot_rt.trace.causes import Because, Cause, Causes, Kind, Thread, Wait, cut, file_path
+from brainpilot_rt.trace.causes import (
+    FILES_MAX,
+    Because,
+    Causes,
+    Thread,
+    Wait,
+    cut,
+    file_path,
+    node_of,
+)
+from brainpilot_rt.trace.thinking_folds import THINKING
 
 _CALL_PREFIX: Final = "call_"
 """A letter that a call sent has the id of the call without it."""
@@ -23,9 +33,7 @@ _FOUND: Final = {
     "search": re.compile(r"^### \d+\. (?P<path>[^\n]+):\d+-\d+ \(score", re.MULTILINE),
     "grep": re.compile(r"^(?P<path>[^\n:]+):\d+: ", re.MULTILINE),
 }
-_FILES_PER_CALL: Final = 12
 _CITATIONS_PER_TEXT: Final = 40
-_STEPS_MAX: Final = 50
 
 
 def causes_of(log: Iterable[Recorded]) -> Causes:
@@ -43,19 +51,13 @@ def take(graph: Causes, recorded: Recorded) -> None:
         fold(graph, recorded, recorded.event)
 
 
-def _node(at: Recorded, identity: str, kind: Kind, label: str, **more: Any) -> Cause:
-    own = {"agent": getattr(at.event, "agent", None), "run_id": getattr(at.event, "run_id", None)}
-    fields: dict[str, Any] = own | more
-    return Cause(id=identity, kind=kind, label=label, seq=at.seq, at_ms=at.at_ms, **fields)
-
-
 # --- letters, tasks, answers -----------------------------------------------------------------
 
 
 def _letter(graph: Causes, at: Recorded, event: ev.LetterAccepted | ev.LetterReceived) -> None:
     letter = event.letter
     run_id = event.run_id if isinstance(event, ev.LetterAccepted) else None
-    node = _node(
+    node = node_of(
         at,
         letter.id,
         "letter",
@@ -105,7 +107,7 @@ def _task_closed(graph: Causes, _: Recorded, event: ev.TaskClosed) -> None:
 
 
 def _answer(graph: Causes, at: Recorded, event: ev.HostTurnFinished) -> None:
-    node = _node(
+    node = node_of(
         at,
         event.host_run_id,
         "answer",
@@ -144,7 +146,7 @@ def _question_of(graph: Causes, _: Recorded, event: ev.HostTurnStarted) -> None:
 
 
 def _run(graph: Causes, at: Recorded, event: ev.RunStarted) -> None:
-    node = _node(at, event.run_id, "run", event.agent, status="running")
+    node = node_of(at, event.run_id, "run", event.agent, status="running")
     node.facts = {"attempt": event.attempt, "host_run_id": event.host_run_id}
     before = graph.threads.pop(event.resumes, None) if event.resumes else None
     because = [Because(letter, "started") for letter in event.letter_ids]
@@ -163,7 +165,7 @@ def _joined(graph: Causes, _: Recorded, event: ev.LettersJoined) -> None:
 
 def _turn(graph: Causes, at: Recorded, event: ev.ModelReplied) -> None:
     thread = graph.threads.setdefault(event.run_id, Thread(event.run_id))
-    node = _node(
+    node = node_of(
         at,
         f"{event.run_id}/{event.turn}",
         "turn",
@@ -181,7 +183,7 @@ def _turn(graph: Causes, at: Recorded, event: ev.ModelReplied) -> None:
 
 
 def _aside(graph: Causes, at: Recorded, event: ev.ModelAsked) -> None:
-    node = _node(
+    node = node_of(
         at,
         f"{event.run_id}/{event.purpose}",
         "aside",
@@ -206,7 +208,7 @@ def _run_ended(graph: Causes, at: Recorded, event: ev.RunFinished) -> None:
     if event.message_id:
         graph.names[event.message_id] = thread.last
     for one in event.citations:
-        like = graph.nodes.get(thread.last) or _node(at, "", "citation", "")
+        like = graph.nodes.get(thread.last) or node_of(at, "", "citation", "")
         graph.cite(one, like, Because(thread.last, "cited")).status = "verified"
 
 
@@ -228,7 +230,7 @@ def _planned(graph: Causes, at: Recorded, event: ev.ToolPlanned) -> None:
         return
     arguments = event.arguments or {}
     shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
-    node = _node(
+    node = node_of(
         at,
         event.call_id,
         "call",
@@ -251,7 +253,7 @@ def _finished(graph: Causes, at: Recorded, event: ev.ToolFinished) -> None:
     if event.status != "completed":
         return
     path = node.facts.get("path")
-    like = _node(at, "", "file", "")
+    like = node_of(at, "", "file", "")
     if event.name in _WRITERS and path:
         known = graph.nodes.get(graph.names.get(f"file:{file_path(path)}", ""))
         before = [Because(known.id, "changed")] if known and event.name == "edit" else []
@@ -267,11 +269,11 @@ def _looked_at(event: ev.ToolFinished, path: str | None) -> list[str]:
     if pattern is None:
         return [path] if path else []
     found = dict.fromkeys(match["path"] for match in pattern.finditer(event.content))
-    return list(found)[:_FILES_PER_CALL]
+    return list(found)[:FILES_MAX]
 
 
 def _asked_user(graph: Causes, at: Recorded, event: ev.QuestionAsked) -> None:
-    node = _node(at, event.request_id, "question", event.question, text=event.question)
+    node = node_of(at, event.request_id, "question", event.question, text=event.question)
     node.status = "open"
     graph.add(node, Because(event.call_id, "asked"))
     graph.feed(event.run_id, node.id, "told")
@@ -283,102 +285,13 @@ def _user_said(graph: Causes, _: Recorded, event: ev.QuestionAnswered) -> None:
         node.status, node.text = "answered", cut(f"{node.text}\nThe user: {event.answer}")
 
 
-# --- how a run thinks ------------------------------------------------------------------------
-
-
-def _thought(graph: Causes, node: Cause, relation: str, fed: str, *because: Because) -> None:
-    """Something a run came to, which its next turn reads."""
-    assert node.run_id is not None
-    graph.add(node, *graph.from_run(node.run_id, relation), *because)
-    graph.feed(node.run_id, node.id, fed)
-
-
-def _intent(graph: Causes, at: Recorded, event: ev.IntentClassified) -> None:
-    label = f"intent {event.intent}, program {event.program}"
-    node = _node(at, f"{event.run_id}/intent", "intent", label, text=event.reasoning)
-    node.facts = {"confidence": event.confidence, "source": event.source}
-    _thought(graph, node, "understood", "guided")
-
-
-def _plan(graph: Causes, at: Recorded, event: ev.PlanChanged) -> None:
-    plan = event.plan
-    done = sum(step.status != "open" for step in plan.steps)
-    label = f"plan {event.op} (version {plan.version}, {done} of {len(plan.steps)}): {plan.goal}"
-    node = _node(at, f"{event.run_id}/plan", "plan", label, text=event.reason)
-    node.facts = {"steps": [step.model_dump() for step in plan.steps[:_STEPS_MAX]]}
-    before = graph.names.get(f"plan:{event.run_id}")
-    _thought(graph, node, "planned", "guided", *([Because(before, "revised")] if before else ()))
-    graph.names[f"plan:{event.run_id}"] = node.id
-
-
-def _retrieved(graph: Causes, at: Recorded, event: ev.PassagesRetrieved) -> None:
-    found = event.passages[:_STEPS_MAX]
-    label = f"retrieved {len(event.passages)} passages: {event.query}"
-    node = _node(at, f"{event.run_id}/retrieval", "retrieval", label)
-    node.facts = {"passages": [f"{one.path}:{one.start_line}-{one.end_line}" for one in found]}
-    paths = list(dict.fromkeys(one.path for one in found))[:_FILES_PER_CALL]
-    files = [Because(graph.file(path, node).id, "held") for path in paths]
-    _thought(graph, node, "looked up", "informed", *files)
-
-
-def _checked(graph: Causes, at: Recorded, event: ev.CitationChecked) -> None:
-    like = _node(at, "", "citation", "")
-    node = graph.cite(event.citation, like, *graph.from_run(event.run_id, "cited"))
-    node.status = "verified" if event.verified else "not verified"
-    node.facts |= {"claim": cut(event.claim, 300), "reason": event.reason}
-
-
-def _gap(graph: Causes, at: Recorded, event: ev.EvidenceInsufficient | ev.LimitExceeded) -> None:
-    if isinstance(event, ev.EvidenceInsufficient):
-        node = _node(at, f"{event.run_id}/gap", "gap", f"not enough evidence: {event.reason}")
-        node.text = event.what_would_resolve
-    else:
-        label = f"limit of {event.limit} {event.kind} reached: {event.reason}"
-        node = _node(at, f"{event.run_id}/gap", "gap", label)
-    _thought(graph, node, "lacked", "limited")
-
-
-def _remembered(graph: Causes, at: Recorded, event: ev.MemoryAdded) -> None:
-    run_id = event.run_id or graph.runs_of.get(event.agent)  # noted after its run, or in it
-    for item in event.items:
-        kind: Kind = "memory" if item.finding is None else "finding"
-        label = item.content if item.finding is None else item.finding.claim
-        node = _node(at, f"memory:{item.id}", kind, label, text=item.content)
-        node.facts = {"section": item.section}
-        because = [*graph.from_run(run_id, "noted")]
-        if item.finding is not None:
-            node.status = "verified" if item.finding.verified else "not verified"
-            node.facts["confidence"] = item.finding.confidence
-            if item.finding.citation is not None:
-                source = graph.cite(item.finding.citation, node, *because)
-                because.append(Because(source.id, "cited"))
-        graph.names[f"memory:{item.id}"] = graph.add(node, *because).id
-
-
-def _summarised(graph: Causes, at: Recorded, event: ev.MemorySummarised) -> None:
-    label = f"summary of {len(event.item_ids)}: {event.item.content}"
-    node = _node(at, f"memory:{event.item.id}", "memory", label, text=event.item.content)
-    node.facts = {"section": event.section}
-    known = [graph.names.get(f"memory:{one}", "") for one in event.item_ids]
-    graph.add(node, *(Because(one, "summarised") for one in known))
-    graph.names[f"memory:{event.item.id}"] = node.id
-
-
-def _context(graph: Causes, _: Recorded, event: ev.ContextAssembled) -> None:
-    for section in event.sections:
-        for item_id in section.item_ids:
-            known = graph.names.get(f"memory:{item_id}")
-            if known is not None:
-                graph.feed(event.run_id, known, "remembered")
-
-
 def _step(graph: Causes, at: Recorded, event: ev.TraceNodeSaved) -> None:
     node = event.node
     if node.id in graph.nodes:
         graph.nodes[node.id].status = node.status
         return
     call = node.id.removeprefix("node_")
-    made = _node(at, node.id, "step", node.title, text=node.summary or "", status=node.status)
+    made = node_of(at, node.id, "step", node.title, text=node.summary or "", status=node.status)
     graph.add(made, Because(call, "recorded"))
 
 
@@ -401,15 +314,7 @@ _FOLDS: Final[dict[type, Callable[[Causes, Recorded, Any], None]]] = {
     ev.ToolFinished: _finished,
     ev.QuestionAsked: _asked_user,
     ev.QuestionAnswered: _user_said,
-    ev.IntentClassified: _intent,
-    ev.PlanChanged: _plan,
-    ev.PassagesRetrieved: _retrieved,
-    ev.CitationChecked: _checked,
-    ev.EvidenceInsufficient: _gap,
-    ev.LimitExceeded: _gap,
-    ev.MemoryAdded: _remembered,
-    ev.MemorySummarised: _summarised,
-    ev.ContextAssembled: _context,
     ev.TraceNodeSaved: _step,
+    **THINKING,
 }
 """What the other events tell (live texts, receipts, notices) is no cause of anything."""

@@ -6,7 +6,8 @@ file that is written again is a new version of it, a new node. Costs stand on th
 calls (`turn`, `aside`), each paid call on exactly one, so a sum over any set of nodes counts
 nothing twice.
 
-This module is the graph; `causal_folds` reads events into it, `chains` asks it questions.
+This module is the graph; `causal_folds` and `thinking_folds` read events into it, `chains` asks it
+questions.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.events import Recorded
 from brainpilot_rt.domain.graphs import in_circles
 from brainpilot_rt.domain.ids import AgentName, RunId, TaskId
 from brainpilot_rt.domain.model_calls import ModelRef
@@ -22,6 +24,8 @@ from brainpilot_rt.domain.usage import Usage
 
 NODES_MAX: Final = 20_000
 """Of one session; beyond it the oldest are left out."""
+FILES_MAX: Final = 12
+"""Of one call or retrieval."""
 TEXT_CHARS_MAX: Final = 1_000
 LABEL_CHARS_MAX: Final = 200
 
@@ -109,6 +113,13 @@ def cut(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
 def file_path(path: str) -> str:
     """A workspace path as citations write it."""
     return path.strip().removeprefix("/workspace/").removeprefix("./")
+
+
+def node_of(at: Recorded, identity: str, kind: Kind, label: str, **more: Any) -> Cause:
+    """A node made of an event, with the agent and the run that it names."""
+    own = {"agent": getattr(at.event, "agent", None), "run_id": getattr(at.event, "run_id", None)}
+    fields: dict[str, Any] = own | more
+    return Cause(id=identity, kind=kind, label=label, seq=at.seq, at_ms=at.at_ms, **fields)
 
 
 @dataclass(slots=True)

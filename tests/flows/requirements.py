@@ -52,6 +52,11 @@ REQUIREMENTS: Final[Mapping[str, str]] = {
     "external-agents": "Another process is a member of the team by files alone (section 5).",
     "recipients": "A letter goes to somebody who exists, or its sender is told (section 5, B15).",
     "trust": "What strangers say stays untrusted wherever it travels, and gives no rights (S14).",
+    "causes": (
+        "Every answer leads back to its question, through letters, runs, calls and files, "
+        "and each paid call is counted once."
+    ),
+    "trace": "What agents record becomes nodes of the reasoning graph, each step once.",
     "steer": (
         "A message during a run joins at the next boundary and is echoed then (B8, lesson 36)."
     ),

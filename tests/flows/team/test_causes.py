@@ -3,6 +3,8 @@
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.testing.models import Call, Reply, ScriptedModel
@@ -41,6 +43,7 @@ async def played(crew: Team) -> Causes:
     return await crew.backend.trace_views.causes(SESSION)
 
 
+@pytest.mark.requirement("causes")
 async def test_an_answer_is_led_to_by_letters_runs_calls_files_and_their_costs(tmp_path: Path):
     setup = Setup(tools=editing_tools())
     async with team(memory_log(), rehearse().stream, tmp_path, setup) as crew:
@@ -69,6 +72,7 @@ async def test_an_answer_is_led_to_by_letters_runs_calls_files_and_their_costs(t
         assert set(why["by_agent"]) == {"principal", "librarian", "writer"}
 
 
+@pytest.mark.requirement("causes")
 async def test_a_file_is_explained_by_the_call_that_wrote_it(tmp_path: Path):
     async with team(
         memory_log(), rehearse().stream, tmp_path, Setup(tools=editing_tools())
@@ -79,6 +83,7 @@ async def test_a_file_is_explained_by_the_call_that_wrote_it(tmp_path: Path):
         assert led[-1].agent == "writer"
 
 
+@pytest.mark.requirement("causes")
 async def test_the_causes_are_the_same_after_a_restart(tmp_path: Path):
     log = memory_log()
     setup = Setup(tools=editing_tools())
@@ -89,6 +94,7 @@ async def test_the_causes_are_the_same_after_a_restart(tmp_path: Path):
     assert {one: after.nodes[one] for one in before.nodes} == before.nodes
 
 
+@pytest.mark.requirement("causes")
 async def test_who_waits_for_whom_is_seen_while_they_wait(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -104,6 +110,7 @@ async def test_who_waits_for_whom_is_seen_while_they_wait(tmp_path: Path):
         assert graph.circle == []
 
 
+@pytest.mark.requirement("trace")
 async def test_what_agents_record_becomes_nodes_of_the_reasoning_graph(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("record_trace", {"description": "It rains", "artifacts": ["a"]}))
