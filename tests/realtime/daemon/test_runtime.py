@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import signal
+import threading
 import urllib.request
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from brainpilot_rt.domain.model_calls import ModelRequest
 from brainpilot_rt.settings import BadSettings
 from brainpilot_rt.testing.daemon import DaemonHome
 from brainpilot_rt.testing.models import Call, Gate, ScriptedModel, Step, answering
+from brainpilot_rt.tools.functions import tool
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(60)]
 
@@ -262,6 +264,34 @@ async def _all(session: Session) -> int:
     """How many events there are until they end."""
     async with aclosing(session.events()) as events:
         return len([one async for one in events])
+
+
+async def test_a_function_that_does_not_return_keeps_nobody_waiting_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begun, free = threading.Event(), threading.Event()
+
+    @tool
+    def hang() -> str:
+        """Wait for the test."""
+        begun.set()
+        free.wait()
+        return "at last"
+
+    runtime = await Runtime(
+        tmp_path, tools=[hang], model=answering(lambda _request: Call("hang"))
+    ).__aenter__()
+    session = await runtime.session("notes")
+    await session.post("go")
+    await asyncio.to_thread(begun.wait)
+    with monkeypatch.context() as patch:
+        patch.setattr("brainpilot_rt.daemon.runtime.CLOSE_S", 0.2)
+        with pytest.raises(Unavailable, match="does not return"):
+            await runtime.__aexit__(None)
+    free.set()
+    await runtime.__aexit__(None)  # now to the end
+    async with Runtime(tmp_path, model=answering(echo)) as again:
+        assert [one.session for one in await again.sessions()] == ["notes"]
 
 
 async def test_what_is_remembered_is_there_in_the_next_life(tmp_path: Path):
