@@ -6,7 +6,7 @@ more, the items stay evicted, and a notice says so.
 """
 
 import logging
-from functools import partial
+from collections.abc import Callable
 from typing import Final
 
 from brainpilot_rt.agents.ports import RunIdentity
@@ -15,8 +15,7 @@ from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailab
 from brainpilot_rt.domain.ids import AgentName, SessionId
 from brainpilot_rt.domain.memory import POLICIES, Draft, MemoryItem
 from brainpilot_rt.domain.thinking import COMPACT_HEAD
-from brainpilot_rt.sessions.memories import summarise
-from brainpilot_rt.sessions.moment import Moment
+from brainpilot_rt.sessions.memories import UNTRUSTED, summarise
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.asides import ask_aside
 from brainpilot_rt.supervision.organs import Organs
@@ -77,13 +76,27 @@ class Summaries:
         notes = "\n\n".join(one.content for one in words)
         prompt = _PROMPT.replace("{chars}", str(len(notes) // 3))
         text, asked = await ask_aside(organs, who, "summarise", (prompt, notes))
-        draft = Draft(section=event.section, content=text.strip(), agent=agent, tags=("summary",))
+        doubtful = any(UNTRUSTED in one.tags for one in words)
+        draft = Draft(
+            section=event.section,
+            content=text.strip(),
+            agent=agent,
+            tags=("summary", UNTRUSTED) if doubtful else ("summary",),
+        )
         item = draft.item(organs.clock.now_ms())
         try:
-            await organs.manager.amend(session, partial(_decided, event, item, asked))
+            await self._commit(session, lambda state: [asked, summarise(state, event, item)])
         except CommandRejected:
-            await organs.manager.amend(session, lambda _state, _moment: [asked])
+            await self._commit(session, lambda _state: [asked])
             raise
+
+    async def _commit(
+        self, session: SessionId, change: Callable[[SessionState], list[ev.Event]]
+    ) -> None:
+        """Only while the session is in memory: one that has left or is gone is not woken."""
+        manager = self._organs.manager
+        if manager.find(session) is not None:
+            await manager.amend(session, lambda state, _moment: change(state))
 
     async def _give_up(self, session: SessionId, event: ev.MemoryEvicted, why: str) -> None:
         said = ev.NoticePosted(
@@ -95,16 +108,6 @@ class Summaries:
             code="memory_not_summarised",
         )
         try:
-            await self._organs.manager.record(session, said)
+            await self._commit(session, lambda _state: [said])
         except (CommandRejected, Unavailable) as fault:
             _log.warning("%s (%s)", said.message, fault)
-
-
-def _decided(
-    event: ev.MemoryEvicted,
-    item: MemoryItem,
-    asked: ev.ModelAsked,
-    state: SessionState,
-    _moment: Moment,
-) -> list[ev.Event]:
-    return [asked, summarise(state, event, item)]
