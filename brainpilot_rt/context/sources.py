@@ -34,6 +34,15 @@ BUDGETS: Final[Mapping[SourceName, int]] = MappingProxyType(
     }
 )
 """Tokens of each source, in order of priority."""
+READ: Final[tuple[SourceName, ...]] = (
+    "soul",
+    "memory",
+    "workspace",
+    "reference",
+    "skill",
+    "heartbeat",
+)
+"""The order in which they are read: what changes least first, for the provider's prompt cache."""
 LIST_TOKENS: Final = 200
 """Of a source with a list before its content (`Source.listed`): tokens of the list."""
 ROOM_MIN: Final = 40
@@ -103,7 +112,7 @@ def estimate(text: str) -> int:
 def assemble_sources(sources: Sequence[Source], tokens_max: int) -> tuple[Part, ...]:
     """Each source within its budget, all within `tokens_max` (but never less than SOUL).
 
-    In order of priority. A source with nothing to show is a part only when it has a warning.
+    In the order of reading. A source with nothing to show is a part only when it has a warning.
     """
     order = list(BUDGETS)
     ranked = sorted(sources, key=lambda one: order.index(one.name))
@@ -117,7 +126,8 @@ def assemble_sources(sources: Sequence[Source], tokens_max: int) -> tuple[Part, 
         trimmed = lay(ranked[at], before - over)
         parts[at] = replace(trimmed, why="; ".join([why, *ranked[at].warnings]))
         over -= before - parts[at].tokens
-    return tuple(part for part in parts if part.text or part.why)
+    read = [part for name in READ for part in parts if part.name == name]
+    return tuple(part for part in read if part.text or part.why)
 
 
 def lay(source: Source, tokens_max: int) -> Part:
