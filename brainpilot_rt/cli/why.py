@@ -72,18 +72,21 @@ def trace_command(common: Common, session: str | None, svg: Path | None, as_json
     if as_json:
         print_json({"graph": graph, "waits": causes.get("waits"), "spent": causes.get("spent")})
         return
-    for node in as_objects(graph.get("nodes")):
-        for line in _step(node):
-            click.echo(line)
-    if not graph.get("nodes"):
-        click.echo("The trace agent has recorded nothing yet.")
+    for line in reasoning(graph, causes):
+        click.echo(line)
+
+
+def reasoning(graph: dict[str, Any], causes: dict[str, Any]) -> list[str]:
+    """The lines that show a reasoning graph, who waits for whom, and what all of it cost."""
+    nodes = as_objects(graph.get("nodes"))
+    lines = [line for node in nodes for line in _step(node)]
+    lines = lines or ["The trace agent has recorded nothing yet."]
     for one in as_objects(causes.get("waits")):
         said = f"{one.get('waiting')} waits for {one.get('waited_for')}: {one.get('title')}"
-        click.echo(clean_line(said, _LINE_CHARS))
+        lines.append(_line(said, 0))
     if causes.get("circle"):
-        click.echo(clean_line(f"in a circle: {', '.join(map(str, causes['circle']))}"))
-    for line in _costs(as_object(causes.get("spent"))):
-        click.echo(line)
+        lines.append(_line(f"in a circle: {', '.join(map(str, causes['circle']))}", 0))
+    return [*lines, *_costs(as_object(causes.get("spent")))]
 
 
 def _step(node: dict[str, Any]) -> list[str]:

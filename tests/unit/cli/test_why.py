@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
-from brainpilot_rt.cli.why import explained
+from brainpilot_rt.cli.why import explained, reasoning
 from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.trace import TraceArtifact, TraceNode, TraceParent
 from brainpilot_rt.trace.causal_folds import causes_of
 from brainpilot_rt.trace.chains import chain_json, find
+from brainpilot_rt.trace.graph import trace_graph
 from tests.unit.trace.history import History
 
 
@@ -82,6 +85,37 @@ def test_other_things_are_explained_by_their_name_and_what_they_led_to(what: str
     lines = explained(told(what))
     assert lines[0] == first
     assert "Used by" in lines
+
+
+def test_the_reasoning_is_shown_with_its_files_its_edges_and_who_waits():
+    step = TraceNode(
+        id="n2",
+        title="Compare",
+        type="finding",
+        status="completed",
+        summary="Both are dry",
+        parents=(TraceParent(id="n1", relation="depends_on", explanation="its data"),),
+        artifacts=(TraceArtifact(path="a.csv"), TraceArtifact(path="b.csv")),
+        created_at="t",
+        updated_at="t",
+    )
+    first = TraceNode(id="n1", title="Look \x1b", created_at="t", updated_at="t")
+    waits = [
+        {"waiting": "a", "waited_for": "b", "title": "x"},
+        {"waiting": "b", "waited_for": "a", "title": "y"},
+    ]
+    graph = trace_graph(SessionId("s"), "t", [first, step])
+    assert reasoning(graph, {"waits": waits, "circle": ["a", "b"]})[:8] == [
+        "Look \\u001b  (task, pending)",
+        "Compare  (finding, completed)",
+        "    Both are dry",
+        "    depends on n1: its data",
+        "    files: a.csv, b.csv",
+        "a waits for b: x",
+        "b waits for a: y",
+        "in a circle: a, b",
+    ]
+    assert reasoning({}, {})[0] == "The trace agent has recorded nothing yet."
 
 
 def test_nothing_is_explained_by_nothing():
