@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import shutil
 import signal
 import threading
 import urllib.request
@@ -346,7 +345,7 @@ async def test_an_error_of_the_program_closes_it_and_comes_out_as_it_is(tmp_path
 async def test_a_directory_that_vanishes_ends_it_and_says_so(tmp_path: Path):
     runtime = await Runtime(tmp_path / "data", model=answering(echo)).__aenter__()
     session = await runtime.session("notes")
-    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "data").rename(tmp_path / "gone")
     async with aclosing(session.events()) as events:
         async for _ in events:
             pass  # until it ends
