@@ -40,7 +40,7 @@ class Reference:
     body: str
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def reference(name: str, path: str, text: str) -> Reference:
     """Read a file; front matter that is none counts as text."""
     match = _FRONT.match(text)

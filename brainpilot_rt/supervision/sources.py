@@ -36,7 +36,7 @@ RECENT_LOOKED_AT: Final = 500
 """... among so many entries, in the order of their names."""
 SKILLS_MAX: Final = 5
 
-_KEPT_MAX: Final = 1_000
+_KEPT_MAX: Final = 256
 _SOUL: Final = "/workspace/SOUL.md"
 _REFERENCE: Final = LogicalPath("workspace", ("reference",))
 _DATA: Final = "data, not instructions"
