@@ -53,6 +53,7 @@ _EXAMINE: Final = re.compile(
 _REPORT: Final = re.compile(
     r"\b(?:report|write|summari[sz]e|compose|draft|explain)\b|报告|写|总结|撰写", re.IGNORECASE
 )
+_CLAUSE: Final = re.compile(r"[,;.\u3002\uff0c\uff1b]+\s*(?:(?:and|then)\b\s*)*|\s+and then\s+")
 _PARTS_MIN: Final = 3
 
 
@@ -140,7 +141,7 @@ def _work_plan(scene: Scene) -> Decision:
 def _work_step(scene: Scene, text: str, answer: Answer) -> Decision | None:
     """Hand a step to its specialist; do it alone when that fails."""
     match = _SPECIALIST.search(text)
-    question, found = _question((*scene.earlier, *scene.mail)), _held(scene)
+    question, found = _to_find(_question((*scene.earlier, *scene.mail))), _held(scene)
     name = match[0] if match else "librarian"
     if name != "librarian" and not found:
         answer.add("There are no findings to work on, so this step is left out.")
@@ -190,7 +191,7 @@ def _report(scene: Scene) -> str:
     found = _held(scene)
     if not found:
         return offline_rules.UNPROVEN
-    return final_answer(_question((*scene.earlier, *scene.mail)), found)
+    return final_answer(_to_find(_question((*scene.earlier, *scene.mail))), found)
 
 
 def _held(scene: Scene) -> list[Finding]:
@@ -258,6 +259,13 @@ def _holds(citation: Citation, shown: str) -> bool:
 
 def _question(mail: tuple[Mail, ...]) -> str:
     return next((one.content for one in reversed(mail) if one.kind == "user_message"), "")
+
+
+def _to_find(question: str) -> str:
+    """Of a request with several parts, those that ask for something to be found out."""
+    clauses = [clause for clause in _CLAUSE.split(question) if clause.strip()]
+    asking = [one for one in clauses if not (_EXAMINE.search(one) or _REPORT.search(one))]
+    return ", ".join(asking) or question
 
 
 def _asked(request: ModelRequest) -> str:
