@@ -19,6 +19,7 @@ from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.sessions.hub import Item
+from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.gates import ToolGate
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
@@ -131,16 +132,8 @@ class ToolPorts:
                 reason=outcome.reason,
             ),
             *self._gate_of_run.note(result),
-            *self._withdrawn(result.call_id),
+            *_withdrawn(self._organs.manager.state(self._session), result.call_id),
         )
-
-    def _withdrawn(self, call_id: CallId) -> list[ev.Event]:
-        """A call that ended without the answer to its question asks nobody any more."""
-        return [
-            ev.QuestionCancelled(request_id=one.request_id, reason="interrupted", agent=one.agent)
-            for one in self._organs.manager.state(self._session).questions.values()
-            if one.call_id == call_id
-        ]
 
     # --- what a tool may do ---------------------------------------------------------------
 
@@ -285,3 +278,12 @@ class ToolPorts:
     async def _search(self, query: str, top_k: int) -> Passages:
         organs = self._organs
         return await organs.search(self._session, organs.workspace(self._session), query, top_k)
+
+
+def _withdrawn(state: SessionState, call_id: CallId) -> list[ev.Event]:
+    """A call that ended without the answer to its question asks nobody any more."""
+    return [
+        ev.QuestionCancelled(request_id=one.request_id, reason="interrupted", agent=one.agent)
+        for one in state.questions.values()
+        if one.call_id == call_id
+    ]

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from brainpilot_rt.agents.definition import AgentDefinition, RequestContext
 from brainpilot_rt.agents.ports import RunIdentity, TurnPorts
+from brainpilot_rt.aiokit.sources import NewId
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.context.assembly import Assembled
 from brainpilot_rt.context.conversation import render
@@ -140,21 +141,13 @@ class RunWiring:
                 async for event in stream:
                     watch.heard()
                     for one in hear(event):
-                        yield self._own_ids(one) if isinstance(one, ReplyFinished) else one
+                        yield (
+                            _own_ids(one, organs.new_id) if isinstance(one, ReplyFinished) else one
+                        )
         finally:
             watch.stop()
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
-
-    def _own_ids(self, reply: ReplyFinished) -> ReplyFinished:
-        """Give every call an id of ours: providers repeat theirs, and ours name what it creates."""
-        parts = tuple(
-            part.model_copy(update={"call_id": CallId(f"{CALL_PREFIX}{self._organs.new_id()}")})
-            if isinstance(part, ToolCall)
-            else part
-            for part in reply.message.parts
-        )
-        return reply.model_copy(update={"message": AssistantMessage(parts=parts)})
 
     def _stalled(self, turn: int, silent_s: int) -> None:
         stalled = ev.ModelStalled(
@@ -252,3 +245,14 @@ class RunWiring:
             if running.call_id == call_id:
                 return await self.runner.interrupt(running.call_id)
         return False
+
+
+def _own_ids(reply: ReplyFinished, new_id: NewId) -> ReplyFinished:
+    """Give every call an id of ours: providers repeat theirs, and ours name what it creates."""
+    parts = tuple(
+        part.model_copy(update={"call_id": CallId(f"{CALL_PREFIX}{new_id()}")})
+        if isinstance(part, ToolCall)
+        else part
+        for part in reply.message.parts
+    )
+    return reply.model_copy(update={"message": AssistantMessage(parts=parts)})
