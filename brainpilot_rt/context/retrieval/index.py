@@ -167,14 +167,17 @@ class Retrieval:
             await finish_shielded(self._store.forget(key))
         self._trees.pop(key, None)
 
-    def sweep_soon(self) -> None:
-        """Forget the trees whose folder is gone, without anybody waiting."""
-        self._tasks.spawn(self._sweep(), name="sweep of the search index")
+    def sweep_soon(self) -> asyncio.Task[None]:
+        """Forget the trees whose folder is gone; nobody has to wait for it."""
+        return self._tasks.spawn(self._sweep(), name="sweep of the search index")
 
     async def _sweep(self) -> None:
-        for key in await self._store.keys():
-            if not await asyncio.to_thread(os.path.isdir, key):
-                await self.forget(key)
+        try:
+            for key in await self._store.keys():
+                if not await asyncio.to_thread(os.path.isdir, key):
+                    await self.forget(key)
+        except (sqlite3.Error, Unavailable) as error:  # a damage is repaired by who asks something
+            _log.warning("the search index was not swept: %s", error)
 
     # --- freshness ------------------------------------------------------------------------
 
@@ -186,15 +189,21 @@ class Retrieval:
         written: dict[str, None] = {}
         while workspace.written:  # others append on threads: it can not be iterated
             written[workspace.written.popleft()] = None
-        while tree.ended < wanted and (left := ends_at - loop.time()) > 0:
+        while tree.ended < wanted:
             if tree.task is None or tree.task.done():
                 if loop.time() < tree.rest_until:
                     break
                 name = f"index of {workspace.root.name}"
                 tree.task = self._tasks.spawn(self._quiet_round(key, workspace), name=name)
+            left = ends_at - loop.time()
+            if left <= 0:
+                break
             await asyncio.wait([tree.task], timeout=left)
         if tree.ended < wanted or tree.problem:
-            await self._read_written(key, workspace, written)
+            try:
+                await self._read_written(key, workspace, written)
+            except (sqlite3.Error, OSError) as error:
+                tree.problem = str(error)
 
     async def _quiet_round(self, key: str, workspace: Workspace) -> int:
         try:

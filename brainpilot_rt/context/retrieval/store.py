@@ -93,28 +93,25 @@ class Document:
 class Store:
     """One open index. `open` it, `close` it; closed, every call is Unavailable."""
 
-    def __init__(self, database: aiosqlite.Connection) -> None:
+    def __init__(self, database: aiosqlite.Connection, last: int) -> None:
         """Use `open`."""
         self._database = database
         self._writing = asyncio.Lock()
         self._trees: dict[str, int] = {}
-        self._last = 0
+        self._last = last
         """The last number a passage got: there are not more of them."""
 
     @classmethod
     async def open(cls, path: Path) -> "Store":
         """Open the index, made anew when it is missing, damaged or of another version."""
         try:
-            database = await _connected(path)
+            database, last = await _connected(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             await asyncio.to_thread(delete, path)
-            database = await _connected(path)
-        opened = cls(database)
-        rows = await opened._rows("SELECT coalesce(max(id), 0) FROM passages")
-        opened._last = rows[0][0]
-        return opened
+            database, last = await _connected(path)
+        return cls(database, last)
 
     async def close(self) -> None:
         """Close the database, after the transaction that is going on."""
@@ -269,7 +266,7 @@ def delete(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-async def _connected(path: Path) -> aiosqlite.Connection:
+async def _connected(path: Path) -> tuple[aiosqlite.Connection, int]:
     database = await aiosqlite.connect(path, isolation_level=None)
     try:
         # Losing the newest part of this file in a power cut costs reading some files again.
@@ -281,10 +278,12 @@ async def _connected(path: Path) -> aiosqlite.Connection:
         _refuse_other(version, next(iter(rows))[0])
         if version != _VERSION:
             await database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        rows = await database.execute_fetchall("SELECT coalesce(max(id), 0) FROM passages")
+        last: int = next(iter(rows))[0]
     except BaseException:
         await database.close()
         raise
-    return database
+    return database, last
 
 
 def _refuse_other(version: int, tables: int) -> None:
