@@ -9,17 +9,12 @@ from decimal import Decimal
 
 from brainpilot_rt.domain.events import (
     Chunk,
-    CircuitChanged,
-    Event,
-    EvidenceInsufficient,
     HostTurnFinished,
-    IntentClassified,
     LetterAccepted,
     LetterDied,
     LetterExpired,
     LetterReceived,
     LetterRefused,
-    LimitExceeded,
     ModelAsked,
     ModelAttemptFailed,
     ModelReplied,
@@ -59,16 +54,6 @@ class Counters:
         """`replied` and `failed` attempts, and calls beside the conversation by purpose."""
         self._repeats = _Repeats()
         self.thoughts = Thoughts()
-        self.intents: Counter[str] = Counter()
-        """Of runs that began."""
-        self.programs: Counter[str] = Counter()
-        """By which they were answered."""
-        self.limits: Counter[str] = Counter()
-        """Bounds of runs that were met, by kind."""
-        self.evidence_insufficient = 0
-        """Research runs that could not show what they say."""
-        self.circuits: Counter[str] = Counter()
-        """Changes of tools' circuit breakers, by state."""
         self.tokens: Counter[str] = Counter()
         """By kind."""
         self.cost_usd = Decimal(0)
@@ -109,20 +94,6 @@ class Counters:
         knows.
         """
         return self._repeats.count
-
-    def _thought(self, event: Event) -> None:
-        match event:
-            case IntentClassified(intent=intent, program=program):
-                self.intents[intent] += 1
-                self.programs[program] += 1
-            case LimitExceeded(kind=kind):
-                self.limits[kind] += 1
-            case CircuitChanged(state=state):
-                self.circuits[state] += 1
-            case EvidenceInsufficient():
-                self.evidence_insufficient += 1
-            case _:
-                pass
 
     def refuse(self, reason: str) -> None:
         """Count a request that went no further."""

@@ -88,7 +88,6 @@ def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]
     """Name, meaning, label and values of every counter."""
     cost = {"": float(counted.cost_usd)}
     repeated = {"": counted.model_calls_repeated}
-    unproven = {"": counted.evidence_insufficient}
     return [
         ("events", "Events committed.", "", {"": counted.events}),
         ("cost_usd", "Cost of model calls whose price is known.", "", cost),
@@ -99,11 +98,6 @@ def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]
         ("tool_calls", "Tool calls that ended, by status.", "status", counted.tool_calls),
         ("model_calls", "Attempts at model calls.", "outcome", counted.model_calls),
         ("model_calls_repeated", "Model calls repeated after a cut, at most.", "", repeated),
-        ("intents", "What runs were about, by intent.", "intent", counted.intents),
-        ("programs", "Runs by the program that answered.", "program", counted.programs),
-        ("limits", "Bounds of runs that were met.", "kind", counted.limits),
-        ("circuits", "Changes of tools' circuit breakers.", "state", counted.circuits),
-        ("evidence_insufficient", "Research that could not show its answer.", "", unproven),
         ("tokens", "Tokens of model calls.", "kind", counted.tokens),
         *_thoughts(counted.thoughts),
         ("http_refused", "Requests refused before any route.", "reason", counted.refused),
@@ -112,7 +106,13 @@ def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]
 
 def _thoughts(counted: Thoughts) -> list[tuple[str, str, str, Mapping[str, float]]]:
     by = "section"
+    unproven = {"": counted.evidence_insufficient}
     return [
+        ("intents", "What runs were about, by intent.", "intent", counted.intents),
+        ("programs", "Runs by the program that answered.", "program", counted.programs),
+        ("limits", "Bounds of runs that were met.", "kind", counted.limits),
+        ("circuits", "Changes of tools' circuit breakers.", "state", counted.circuits),
+        ("evidence_insufficient", "Research that could not show its answer.", "", unproven),
         ("memory_remembered", "Items put into memory.", by, counted.remembered),
         ("memory_evicted", "Items that had to make room.", by, counted.evicted),
         ("memory_refused", "Items that memory had no room for.", by, counted.refused),

@@ -147,3 +147,28 @@ def test_what_is_remembered_evicted_and_refused_is_counted_by_section():
 
 def test_memory_is_what_the_process_has_now():
     assert 5_000_000 < rss_bytes() < 10_000_000_000
+
+
+def test_how_runs_think_is_counted_under_bounded_labels():
+    about = ev.IntentClassified(
+        run_id=R,
+        agent=A,
+        intent="plan",
+        confidence=0.5,
+        reasoning="a secret",
+        source="heuristic",
+        program="plan_execute",
+    )
+    limit = ev.LimitExceeded(run_id=R, agent=A, kind="replans", limit=1, actual=2, reason="secret")
+    circuit = ev.CircuitChanged(run_id=R, agent=A, tool="secret", state="open", failures=5)
+    unproven = ev.EvidenceInsufficient(run_id=R, agent=A, reason="x", what_would_resolve="y")
+    counters = Counters()
+    for seq, event in enumerate((about, limit, circuit, unproven), 1):
+        counters.fold(ev.Recorded(SessionId("s"), seq, seq, 0, event))
+    text = render(counters, {}, {}, "text")[0].decode()
+    assert 'brainpilot_rt_intents_total{intent="plan"} 1.0' in text
+    assert 'brainpilot_rt_programs_total{program="plan_execute"} 1.0' in text
+    assert 'brainpilot_rt_limits_total{kind="replans"} 1.0' in text
+    assert 'brainpilot_rt_circuits_total{state="open"} 1.0' in text
+    assert "brainpilot_rt_evidence_insufficient_total 1.0" in text
+    assert "secret" not in text
