@@ -1,7 +1,7 @@
 """Nodes in memory follow the log; views of them and of causes are read from it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -25,7 +25,7 @@ def saved(name: str, status: str = "pending", *, fresh: bool = True) -> TraceNod
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[tuple[MemoryEventLog, Traces]]:
+async def world() -> AsyncGenerator[tuple[MemoryEventLog, Traces]]:
     """A log whose commits are told to the traces."""
     clock = ManualClock()
     log, hub = MemoryEventLog(clock=clock), Hub(clock.now_ms)
