@@ -23,7 +23,9 @@ from brainpilot_rt.eventlog.port import PAGE, EventLog
 
 SESSIONS_MAX: Final = 32
 """Sessions whose turns are kept in memory, the latest asked for."""
-_TYPES: Final = frozenset({"context_assembled", "intent_classified", "model_replied"})
+_TYPES: Final = frozenset(
+    {"context_assembled", "intent_classified", "model_replied", "run_started"}
+)
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class _Index:
                 for section in event.sections:
                     if section.text is not None:
                         self._texts[event.agent, section.digest] = recorded.seq
+            case ev.RunStarted(run_id=run_id, resumes=before) if before in self._thoughts:
+                self._thoughts[run_id] = self._thoughts[before]
             case ev.IntentClassified() as event:
                 self._thoughts[event.run_id] = (event.intent, event.program)
             case ev.ModelReplied() as event:

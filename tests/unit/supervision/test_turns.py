@@ -8,7 +8,7 @@ import pytest
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import NotFound
-from brainpilot_rt.domain.ids import DAEMON_STREAM, PRINCIPAL, AgentName, RunId, SessionId
+from brainpilot_rt.domain.ids import DAEMON_STREAM, PRINCIPAL, AgentName, LetterId, RunId, SessionId
 from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelRef, StopReason
 from brainpilot_rt.domain.thinking import ContextSection
@@ -84,6 +84,19 @@ async def test_turns_are_numbered_by_their_contexts_and_say_what_they_cost():
     await log.append(SESSION, [replied(1), context(0, run="run_2")])
     later = (await turns.recent(SESSION, 2))["turns"]
     assert [(one["n"], one["model"]) for one in later] == [(2, "p:m"), (3, None)]
+
+
+async def test_a_run_that_resumes_has_the_intent_of_the_one_it_resumes():
+    resumed = ev.RunStarted(
+        run_id=RunId("run_2"),
+        agent=PRINCIPAL,
+        letter_ids=(),
+        root_id=LetterId("l"),
+        resumes=RunId("run_1"),
+    )
+    turns = Turns(await log_of(THOUGHT, context(0), resumed, context(1, run="run_2")))
+    found = await turns.recent(SESSION, 5)
+    assert [one["intent"] for one in found["turns"]] == ["plan", "plan"]
 
 
 async def test_a_text_is_found_in_the_earlier_context_of_the_same_agent():
