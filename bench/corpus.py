@@ -38,15 +38,14 @@ class Corpus:
 
     def __init__(self, seed: int = 7) -> None:
         self._dice = random.Random(seed)  # noqa: S311 - the same text each time
-        rare = [self._word(number) for number in range(_WORDS)]
-        self._latin = [*_ENGLISH, *rare]
+        self._latin = [*_ENGLISH, *(self._word() for _ in range(_WORDS))]
         self._han = [
             "".join(chr(self._dice.choice(_HAN)) for _ in range(self._dice.choice((1, 2, 2, 2, 3))))
-            for _ in range(20_000)
+            for _ in range(_WORDS // 3)
         ]
-        self._weights = list(
-            itertools.accumulate(1 / (rank + 2.7) ** 1.07 for rank in range(len(self._latin)))
-        )
+        # Drawing from lines that were drawn before is several times as fast as drawing words.
+        self._latin_lines = self._lines(self._latin, " ")
+        self._han_lines = self._lines(self._han, "")
         self.questions: list[str] = []
 
     def write(self, root: Path, documents: int) -> None:
@@ -58,28 +57,25 @@ class Corpus:
 
     def texts(self, documents: int) -> Iterator[str]:
         """The documents; one question is kept of each tenth."""
+        dice = self._dice
         for number in range(documents):
-            words, gap = (self._han, "") if number % 8 == 7 else (self._latin, " ")
-            topic = [words[self._dice.randrange(300, len(words))] for _ in range(60)]
-            lines = self._lines(words, gap, topic)
+            latin = number % 8 != 7
+            words, gap = (self._latin, " ") if latin else (self._han, "")
+            topic = [gap + words[dice.randrange(300, len(words))] for _ in range(60)]
+            drawn = dice.choices(self._latin_lines if latin else self._han_lines, k=DOCUMENT_LINES)
+            lines = [line + dice.choice(topic) if at % 7 else "" for at, line in enumerate(drawn)]
             if number % 10 in {0, 7}:
-                line = self._dice.choice([one for one in lines if one])
-                self.questions.append(f"{line} {self._dice.choice(topic)}")
+                self.questions.append(f"{lines[dice.randrange(80) * 7 + 1]} {dice.choice(topic)}")
             yield "\n".join(lines)
 
-    def _lines(self, words: list[str], gap: str, topic: list[str]) -> list[str]:
-        lines: list[str] = []
-        weights = self._weights[: len(words)]
-        while len(lines) < DOCUMENT_LINES:
-            count = self._dice.randint(3, 6)
-            line = self._dice.choices(words, cum_weights=weights, k=count)
-            line[self._dice.randrange(count)] = self._dice.choice(topic)
-            lines.append(gap.join(line) if len(lines) % 7 else "")
-        return lines
+    def _lines(self, words: list[str], gap: str) -> list[str]:
+        weights = list(itertools.accumulate(1 / (at + 2.7) ** 1.07 for at in range(len(words))))
+        return [
+            gap.join(self._dice.choices(words, cum_weights=weights, k=self._dice.randint(2, 5)))
+            for _ in range(50_000)
+        ]
 
-    def _word(self, number: int) -> str:
-        own = random.Random(number)  # noqa: S311 - the same text each time
-        count = 2 if number < _WORDS / 20 else 3
-        return "".join(own.choice(_SYLLABLES) for _ in range(count)) + own.choice(
-            ["n", "r", "s", "t", "l"]
-        )
+    def _word(self) -> str:
+        count = self._dice.choice((1, 2, 2, 3))
+        syllables = "".join(self._dice.choice(_SYLLABLES) for _ in range(count))
+        return syllables + self._dice.choice("nrstl")

@@ -6,15 +6,16 @@ variant, k1 = 1.5, b = 0.75) over title and text, given the very tokens of our i
 stems them, and its queries lack the same stop words, which helps it.
 """
 
+import importlib
 import math
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from brainpilot_rt.context.retrieval.index import Retrieval
 from brainpilot_rt.context.retrieval.text import query_words, terms
@@ -72,7 +73,7 @@ class Answers:
 
 
 @asynccontextmanager
-async def indexed(collection: Collection, folder: Path) -> AsyncIterator[tuple[Retrieval, str]]:
+async def indexed(collection: Collection, folder: Path) -> AsyncGenerator[tuple[Retrieval, str]]:
     """The real index over the documents as files; and the key of its tree."""
     workspace = Workspace(folder / "papers")
     workspace.create()
@@ -102,14 +103,14 @@ async def ours(collection: Collection, folder: Path) -> Answers:
 
 def reference(collection: Collection) -> Answers:
     """The same questions to bm25s."""
-    import bm25s  # noqa: PLC0415 - a tool of this measurement, with numpy
+    # A tool of this measurement, with numpy and without types.
+    bm25s: Any = importlib.import_module("bm25s")
 
     numbers = list(collection.documents)
     texts = [terms(collection.documents[number]) for number in numbers]
     asked = [" ".join(query_words(question)) for question in collection.questions]
     documents, questions = tokens(texts), tokens(asked)
-    make = cast(Callable[[], Any], bm25s.BM25)  # it has no types
-    model = make()
+    model = bm25s.BM25()
     model.index(documents, show_progress=False)
     answers = Answers()
     for question in questions:
@@ -127,7 +128,10 @@ def tokens(texts: Sequence[str]) -> list[list[str]]:
         database.execute("CREATE VIRTUAL TABLE v USING fts5vocab (t, 'instance')")
         database.executemany("INSERT INTO t (rowid, body) VALUES (?, ?)", enumerate(texts))
         found: list[list[str]] = [[] for _ in texts]
-        for term, text in database.execute("SELECT term, doc FROM v ORDER BY doc, offset"):
+        rows: Iterable[tuple[str, int]] = database.execute(
+            "SELECT term, doc FROM v ORDER BY doc, offset"
+        )
+        for term, text in rows:
             found[text].append(term)
     return found
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from brainpilot_rt.context.retrieval.index import Retrieval
 from brainpilot_rt.domain.errors import Unavailable
@@ -265,6 +266,7 @@ async def test_what_a_tool_wrote_is_found_although_the_tree_is_still_being_index
     tmp_path: Path, workspace: Workspace
 ):
     class Slow(Gate):
+        @override
         def __call__(self, text: str) -> str:
             return text if "note" in text else super().__call__(text)
 

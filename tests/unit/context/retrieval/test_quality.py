@@ -30,6 +30,6 @@ def test_an_ideal_ranking_is_judged_one_and_an_empty_one_zero():
         for number in range(1, 226)
     ]
     ndcg, recall = collection.judge(ideal)
-    assert ndcg == pytest.approx(1.0)  # pyright: ignore[reportUnknownMemberType] - pytest's own
+    assert ndcg == pytest.approx(1.0)
     assert 0.98 < recall <= 1
     assert collection.judge([[] for _ in ideal]) == (0.0, 0.0)
