@@ -78,7 +78,7 @@ class _Index:
                 for section in event.sections:
                     if section.text is not None:
                         self._texts[event.agent, section.digest] = recorded.seq
-            case ev.RunStarted(run_id=run_id, resumes=before) if before in self._thoughts:
+            case ev.RunStarted(run_id=run_id, resumes=str(before)) if before in self._thoughts:
                 self._thoughts[run_id] = self._thoughts[before]
             case ev.IntentClassified() as event:
                 self._thoughts[event.run_id] = (event.intent, event.program)
