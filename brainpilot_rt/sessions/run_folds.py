@@ -285,7 +285,17 @@ def thought(state: SessionState, event: ev.IntentClassified | ev.ProgramPrompted
     plans = state.plans
     if isinstance(event, ev.ProgramPrompted) and event.reason == "step":
         plans = _begun(state, event.agent, event.reason)
-    return changed(state, runs=having(state.runs, run.run_id, thinking), plans=plans)
+    host = state.host_turn
+    if (
+        isinstance(event, ev.IntentClassified)
+        and event.source != "fixed"
+        and host is not None
+        and (host.agent, host.root_id) == (run.agent, run.root_id)
+    ):
+        host = changed(host, program=event.program)
+    return changed(
+        state, runs=having(state.runs, run.run_id, thinking), plans=plans, host_turn=host
+    )
 
 
 def planned(state: SessionState, event: ev.PlanChanged) -> SessionState:

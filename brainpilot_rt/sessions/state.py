@@ -187,6 +187,8 @@ class HostTurn:
     agent: AgentName
     root_id: LetterId
     started_ms: int
+    program: ProgramName | None = None
+    """By which its agent took the request up."""
     message_id: MessageId | None = None
     answer: str = ""
     citations: tuple[Citation, ...] = ()

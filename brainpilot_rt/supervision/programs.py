@@ -39,6 +39,8 @@ class RunProgram:
         self._identity = identity
         self._definition = definition
         self._program: ProgramName | None = None
+        self._taken_up: ProgramName | None = None
+        """Chosen by this run for what its letters want: the state may not know it yet."""
         self._research = RunResearch(organs, identity)
         self.ends = False
         """The next reply has to be the last: a bound of the program was met."""
@@ -88,11 +90,19 @@ class RunProgram:
             return _NOTHING  # the run ends, its plan stays open
         if led := self.plan.after_text(said):
             return self._prompt(turn, led.text, led.reason), led.facts
-        if self._now() == "research" and self._answers_user(run):
-            tries = run.record.prompts.get("evidence", 0)
-            complaint, facts = await self._research.judge(said, tries)
-            return (self._prompt(turn, complaint, "evidence") if complaint else None), facts
-        return _NOTHING
+        host = state.host_turn
+        if host is None or (host.agent, host.root_id) != (run.agent, run.root_id):
+            return _NOTHING
+        request = self._taken_up or host.program
+        if request not in ("research", "plan_execute"):
+            return _NOTHING
+        complaint, facts = await self._research.judge(
+            said,
+            run.record.prompts.get("evidence", 0),
+            asked=self._now() == "research",
+            owed=request == "research",
+        )
+        return (self._prompt(turn, complaint, "evidence") if complaint else None), facts
 
     # --- choosing --------------------------------------------------------------------------
 
@@ -133,6 +143,7 @@ class RunProgram:
             program, instead = choice.program_for(
                 found.intent, definition.programs, definition.tools
             )
+            self._taken_up = program
         self._program = program
         reasoning = "; ".join(part for part in (found.reasoning, instead) if part)
         return ev.IntentClassified(
@@ -191,14 +202,6 @@ class RunProgram:
         letters = self._organs.manager.state(self._identity.session).letters
         known = (letters[one].letter for one in run.letter_ids if one in letters)
         return "\n\n".join(one.content for one in known if one.kind in _WANTING)
-
-    def _answers_user(self, run: RunState) -> bool:
-        letters = self._organs.manager.state(self._identity.session).letters
-        return any(
-            letters[one].letter.kind is LetterKind.USER_MESSAGE
-            for one in run.letter_ids
-            if one in letters
-        )
 
     def _prompt(
         self, turn: int, text: str, reason: Literal["step", "plan_done", "evidence"]

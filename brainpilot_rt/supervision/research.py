@@ -48,11 +48,15 @@ class RunResearch:
         found = self._passages
         return research.guidance(f"{shown(found)}\n{found.notice}".rstrip() if found else "")
 
-    async def judge(self, said: str, tries: int) -> tuple[str, tuple[ev.Event, ...]]:
+    async def judge(
+        self, said: str, tries: int, *, asked: bool, owed: bool
+    ) -> tuple[str, tuple[ev.Event, ...]]:
         """Look every citation of an answer up.
 
         Returns what to say to the model (empty: the answer stands, or nothing more is tried) and
-        what is to be recorded. `tries`: how often it was told so before.
+        what is to be recorded. `tries`: how often it was told so before. `asked`: this run was
+        told to cite; else an answer without a citation is sent back for none. `owed`: the request
+        is research, so that an answer that nothing shows is insufficient evidence.
         """
         claims = research.claims(said)
         tree = self._organs.workspace(self._identity.session)
@@ -65,15 +69,20 @@ class RunResearch:
         complaint = research.complaint(checked)
         holds = any(one.verified for one in checked)
         refusal = "" if holds else research.refusal(said)
-        if refusal:
+        if refusal and owed:
             facts.append(self._insufficient("the answer says so itself", refusal))
         if not complaint or refusal:
             return "", tuple(facts)
-        if tries < self._organs.thinking.evidence_tries_max and complaint != self._complaint:
+        if (
+            (asked or checked)
+            and tries < self._organs.thinking.evidence_tries_max
+            and complaint != self._complaint
+        ):
             self._complaint = complaint
             return complaint, tuple(facts)
-        facts.append(self._limit(tries, holds=holds))
-        if not holds:
+        if tries:
+            facts.append(self._limit(tries, holds=holds))
+        if owed and not holds:
             reason, remedy = research.shortfall(checked, found=len(self._passages or ()))
             facts.append(self._insufficient(reason, remedy))
         return "", tuple(facts)

@@ -16,7 +16,13 @@ from brainpilot_rt.domain.thinking import EVIDENCE_HEAD
 REFUSAL: Final = "Insufficient evidence:"
 """How a model begins a sentence that refuses to claim."""
 _SHOWN_MAX: Final = 12
-_REFUSES: Final = re.compile(rf"\b{REFUSAL[:-1]}\b|证据不足|资料不足", re.IGNORECASE)
+_REFUSES: Final = re.compile(
+    rf"\b{REFUSAL[:-1]}\b"
+    r"|\b(?:no|none of the|nothing in the) (?:passages?|documents?|sources?|files?)\b"
+    r"|\b(?:documents?|sources?|files?|passages?) (?:do|does) not (?:answer|contain|cover|mention"
+    r"|say|show|tell)\b|证据不足|资料不足|资料中没有|文件中没有",
+    re.IGNORECASE,
+)
 _ENDS: Final = ".!?\u3002\uff01\uff1f"
 CLAIM_CHARS_MAX: Final = 500
 

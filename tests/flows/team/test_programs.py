@@ -284,6 +284,37 @@ async def test_an_answer_that_refuses_by_itself_stands(tmp_path: Path):
     assert refused.what_would_resolve == said
 
 
+async def delegated(tmp_path: Path, *answers: str) -> tuple[ScriptedModel, list[ev.Recorded]]:
+    """A question that is handed on: the answers are given after the result has come."""
+    model = model_of([send("librarian", "Look.")], ["Waiting."], *([one] for one in answers))
+    model.say("librarian", gate := Gate(), send("principal", "wet leaves"))
+    model.say("librarian", "Done.")
+    async with team(memory_log(), model.stream, tmp_path, Setup(search=found)) as crew:
+        await garden(crew)
+        await crew.post("Why are tomatoes watered in the morning?")
+        await crew.until(lambda state: state.tasks and "principal" not in at_work(state))
+        gate.open()
+        await crew.settled()
+        assert await ends(crew) == ["completed"]
+        return model, await crew.events()
+
+
+async def test_what_is_answered_after_delegation_is_looked_up_too(tmp_path: Path):
+    model, events = await delegated(tmp_path, f"Blight {BAD}.", f"Blight {GOOD}.")
+    assert len(model.requests_of("principal")) == 4
+    assert [one.verified for one in of(events, ev.CitationChecked)] == [False, True]
+    assert not of(events, ev.EvidenceInsufficient)
+
+
+async def test_an_answer_of_others_without_a_citation_is_no_evidence_and_costs_no_call(
+    tmp_path: Path,
+):
+    model, events = await delegated(tmp_path, "Blight, they say.")
+    assert len(model.requests_of("principal")) == 3
+    assert len(of(events, ev.EvidenceInsufficient)) == 1
+    assert not of(events, ev.LimitExceeded)
+
+
 # --- plans ----------------------------------------------------------------------------------
 
 

@@ -40,6 +40,8 @@ def test_a_refusal_is_recognised_with_what_would_resolve_it():
     said = "I looked.\nInsufficient evidence: the minutes of 2021 are missing."
     assert research.refusal(said) == "Insufficient evidence: the minutes of 2021 are missing."
     assert research.refusal("证据不足, 需要会议记录")
+    assert research.refusal("The documents do not mention frost.")
+    assert research.refusal("I found nothing: no passage covers it.")
     assert research.refusal("The evidence is clear.") == ""
 
 
