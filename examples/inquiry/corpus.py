@@ -23,7 +23,10 @@ FILES_MIN = 200
 def gather(folder: Path) -> list[Path]:
     """Copy the files to a folder, in their packages; raises SystemExit when they are too few."""
     library = Path(sysconfig.get_path("stdlib"))
-    found = [*library.glob("*.py"), *(one for name in PACKAGES for one in (library / name).glob("*.py"))]
+    found = [
+        *library.glob("*.py"),
+        *(one for name in PACKAGES for one in (library / name).glob("*.py")),
+    ]
     copied: list[Path] = []
     for source in sorted(found):
         if not 0 < source.stat().st_size <= BYTES_MAX:
