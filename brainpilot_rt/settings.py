@@ -155,6 +155,8 @@ class ThinkingSettings(Group):
     `classifier_model` names one; rules otherwise. A model that fails is replaced by the rules."""
     classifier_model: str | None = None
     """`provider:model` for classification; None: the agent's own."""
+    classifier_wait_s: float = Field(default=30.0, gt=0)
+    """Seconds until the rules decide instead of a model that has not answered."""
     plan_steps_max: int = Field(default=12, ge=1)
     """Steps of one plan."""
     replans_max: int = Field(default=3, ge=0)

@@ -12,7 +12,7 @@ from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.domain.errors import FatalFault
 from brainpilot_rt.domain.events import ModelAsked
 from brainpilot_rt.domain.messages import UserMessage
-from brainpilot_rt.domain.model_calls import ModelRef, ModelRequest, ReplyFinished
+from brainpilot_rt.domain.model_calls import AttemptFailed, ModelRef, ModelRequest, ReplyFinished
 from brainpilot_rt.supervision.organs import Organs
 
 TOKENS_MAX: Final = 2_000
@@ -51,6 +51,8 @@ async def ask_aside(
     try:
         with organs.liveness.hold("model_call"):
             async for event in stream:
+                if isinstance(event, AttemptFailed) and purpose == "classify":
+                    raise FatalFault(event.reason)  # rules are at hand: nobody waits for a retry
                 reply = event if isinstance(event, ReplyFinished) else reply
     finally:
         if isinstance(stream, AsyncGenerator):

@@ -5,6 +5,7 @@ and the model. What was decided is part of the run's record, so a run that is re
 nothing again. A classifier that fails costs its answer, never the run.
 """
 
+import asyncio
 from typing import Literal
 
 from brainpilot_rt.agents import intent
@@ -171,11 +172,14 @@ class RunProgram:
         """A model's word, or why there is none; and what it cost."""
         words = intent.prompt(text, programs=self._definition.programs)
         try:
-            reply, asked = await ask_aside(
-                self._organs, self._identity, "classify", words, self._classifier()
-            )
+            async with asyncio.timeout(self._organs.thinking.classifier_wait_s):
+                reply, asked = await ask_aside(
+                    self._organs, self._identity, "classify", words, self._classifier()
+                )
         except (ProviderFault, ValueError) as fault:
             return None, f"the classifier failed: {fault}", None
+        except TimeoutError:
+            return None, "the classifier was silent for too long", None
         found = intent.parse(reply)
         return found, "" if found else "the classifier did not answer what was asked", asked
 

@@ -10,6 +10,7 @@ import pytest
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import FatalFault
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.model_calls import AttemptFailed
 from brainpilot_rt.domain.passages import Passage, Passages
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.sessions.state import SessionState
@@ -206,6 +207,29 @@ async def test_a_classifier_that_answers_nonsense_is_replaced_by_the_rules(
         [said] = await told(crew, ev.IntentClassified)
         assert (said.source, said.intent) == ("heuristic", "respond")
         assert why in said.fallback
+
+
+@pytest.mark.parametrize("trouble", ["silent", "retrying"])
+async def test_nobody_waits_for_a_classifier_in_trouble(tmp_path: Path, trouble: str):
+    model = ScriptedModel()
+    if trouble == "silent":
+        model.hang("principal")
+    else:
+        failed = AttemptFailed(attempt=1, attempts_max=5, delay_s=2, reason="overloaded")
+        model.say("principal", failed, Gate())
+    model.say("principal", "Hello.")
+    async with team(memory_log(), model.stream, tmp_path, Setup(free=True)) as crew:
+        await crew.create()
+        await crew.post("hello")
+        await crew.settled()
+        assert await ends(crew) == ["completed"]
+        [said] = await told(crew, ev.IntentClassified)
+        assert said.source == "heuristic"
+        assert said.fallback.removeprefix("the classifier ") in (
+            "was silent for too long",
+            "failed: overloaded",
+        )
+    assert len(model.abandoned) == 1
 
 
 # --- research -------------------------------------------------------------------------------
