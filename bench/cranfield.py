@@ -127,12 +127,13 @@ def tokens(texts: Sequence[str]) -> list[list[str]]:
         database.execute("CREATE VIRTUAL TABLE t USING fts5 (body, tokenize = 'porter unicode61')")
         database.execute("CREATE VIRTUAL TABLE v USING fts5vocab (t, 'instance')")
         database.executemany("INSERT INTO t (rowid, body) VALUES (?, ?)", enumerate(texts))
-        found: list[list[str]] = [[] for _ in texts]
+        found = [list[str]() for _ in texts]
         rows: Iterable[tuple[str, int]] = database.execute(
             "SELECT term, doc FROM v ORDER BY doc, offset"
         )
         for term, text in rows:
-            found[text].append(term)
+            own: list[str] = found[text]
+            own.append(term)
     return found
 
 

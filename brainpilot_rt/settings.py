@@ -188,6 +188,8 @@ class SearchSettings(Group):
 
     wait_s: float = Field(default=2.0, ge=0, le=60)
     """Seconds a search waits for the index to be up to date; then it answers from what is there."""
+    rest: int = Field(default=10, ge=0)
+    """After a walk through a tree of more than 0.1 s, none begins for so many times its length."""
     files_max: int = Field(default=20_000, ge=1)
     """Files of one work tree that are indexed, in the order of their paths."""
     tree_bytes_max: int = Field(default=256 * 1024 * 1024, ge=1)

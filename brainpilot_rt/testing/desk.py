@@ -38,6 +38,7 @@ class Desk:
     nodes: dict[str, TraceNode] = field(default_factory=dict)
     queries: list[str] = field(default_factory=list)
     passages: list[Passage] = field(default_factory=list)
+    notice: str = ""
     clock: ManualClock = field(default_factory=ManualClock)
     hidden: tuple[Path, ...] = ()
 
@@ -108,7 +109,7 @@ class Desk:
     async def search(self, query: str, top_k: int) -> Passages:
         """The first of `passages`."""
         self.queries.append(query)
-        return Passages(self.passages[:top_k])
+        return Passages(self.passages[:top_k], self.notice)
 
     def put(self, name: str, content: str | bytes) -> Path:
         """Write a file of the work tree as someone else would."""

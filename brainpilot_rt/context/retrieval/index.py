@@ -5,8 +5,9 @@ tree has **rounds**: a named task walks the tree, compares size and modification
 indexed, and reads what changed, some files at a time, each time on a thread and in one transaction.
 A search asks for a round that begins after it and waits for it a little (`wait_s`). A small tree is
 then up to date; of a large one the answer is what is indexed so far, and says how far that is. A
-round that took long is not repeated at once. What tools wrote is never waited for: the work tree
-remembers those paths (`Workspace.written`), and they are read first.
+round is waited for in vain only once, and a walk that took long is not repeated at once. What tools
+wrote is found in any case: the work tree remembers those paths (`Workspace.written`), and they are
+read before the search.
 
 A crash or a stop loses at most the batch that was being stored; the next round goes on from there.
 """
@@ -35,8 +36,6 @@ CLOSE_S: Final = 5.0
 _BATCH_FILES: Final = 32
 _BATCH_BYTES: Final = 256 * 1024
 _SHORT_S: Final = 0.1
-_REST: Final = 10
-"""A round longer than `_SHORT_S` is followed by a pause of so many times its length."""
 _DROPPED: Final = 32
 
 _log = logging.getLogger(__name__)
@@ -53,6 +52,8 @@ class _Tree:
     ended: int = 0
     """The number of the last round that came to its end, well or not."""
     task: asyncio.Task[int] | None = None
+    slow: int = 0
+    """The round that somebody waited for in vain."""
     rest_until: float = 0.0
     """Loop time before which no further round begins."""
     walking: bool = False
@@ -144,17 +145,14 @@ class Retrieval:
         tree = self._trees.setdefault(key, _Tree())
         async with tree.lock:
             tree.begun += 1
-            number, started = tree.begun, asyncio.get_running_loop().time()
+            number = tree.begun
             try:
                 read = await self._round(key, tree, workspace)
                 tree.problem = ""
             except (sqlite3.Error, OSError, RuntimeFault) as error:
-                tree.problem = str(error)
+                tree.problem = _why(error)
                 raise
             finally:
-                now = asyncio.get_running_loop().time()
-                took = now - started
-                tree.rest_until = now + _REST * took if took > _SHORT_S else 0.0
                 tree.ended, tree.changed, tree.read, tree.walking = number, 0, 0, False
         return read
 
@@ -195,15 +193,18 @@ class Retrieval:
                     break
                 name = f"index of {workspace.root.name}"
                 tree.task = self._tasks.spawn(self._quiet_round(key, workspace), name=name)
+                tree.slow = 0
             left = ends_at - loop.time()
             if left <= 0:
+                tree.slow = tree.begun
+            if left <= 0 or 0 < tree.slow == tree.begun:
                 break
             await asyncio.wait([tree.task], timeout=left)
         if tree.ended < wanted or tree.problem:
             try:
                 await self._read_written(key, workspace, written)
             except (sqlite3.Error, OSError) as error:
-                tree.problem = str(error)
+                tree.problem = _why(error)
 
     async def _quiet_round(self, key: str, workspace: Workspace) -> int:
         try:
@@ -257,7 +258,11 @@ class Retrieval:
         tree.walking = True
         # What is known is asked first: what is indexed during the walk is not taken for gone.
         known = await store.known(number)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         found, tree.left_out = await asyncio.to_thread(_text_files, workspace, self._settings)
+        took = loop.time() - started
+        tree.rest_until = loop.time() + self._settings.rest * took if took > _SHORT_S else 0.0
         if not found and known:
             await finish_shielded(store.forget(key))
             number, known = await store.make_tree(key), {}
@@ -300,6 +305,11 @@ class Retrieval:
         await self._store.close()
         await asyncio.to_thread(delete, self._path)
         self._store = await Store.open(self._path)
+
+
+def _why(error: Exception) -> str:
+    # What the system says of a file names where it is on this machine.
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _stamp(found: Found) -> Stamp:

@@ -129,6 +129,9 @@ class Store:
 
     async def make_tree(self, key: str) -> int:
         """The number of a tree, known from now on."""
+        known = await self.tree(key)
+        if known is not None:
+            return known
         async with self._transaction():
             await self._run("INSERT OR IGNORE INTO trees (key) VALUES (?)", (key,))
             rows = await self._rows("SELECT id FROM trees WHERE key = ?", (key,))

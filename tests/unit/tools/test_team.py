@@ -90,3 +90,7 @@ async def test_passages_are_shown_with_the_numbers_a_citation_needs(use: Use, de
     assert (await use("search", query="x")).content == (
         "### 1. a.txt:3-4 (score 1.23)\n3| x\n4| y\n\n### 2. b.txt:1-1 (score 1.00)\n1| z"
     )
+    desk.passages, desk.notice = desk.passages[1:], "Half of it is read."
+    assert (await use("search", query="x")).content == (
+        "### 1. b.txt:1-1 (score 1.00)\n1| z\n\n[Half of it is read.]"
+    )

@@ -19,12 +19,13 @@ from brainpilot_rt.workspace.files import Workspace
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(30)]
 
+PATIENT = SearchSettings(wait_s=60, rest=0)
 LIGHTHOUSE = "The lighthouse keeper counted seventeen gulls."
 
 
 @pytest.fixture
 async def index(tmp_path: Path) -> AsyncIterator[Retrieval]:
-    opened = await Retrieval.open(tmp_path / "index.db")
+    opened = await Retrieval.open(tmp_path / "index.db", PATIENT)
     yield opened
     await opened.close()
 
@@ -249,7 +250,7 @@ async def test_a_search_does_not_wait_for_a_large_tree_and_says_so(
 ):
     workspace.written.clear()
     gate = Gate()
-    async with gated(tmp_path / "i.db", SearchSettings(wait_s=0.5), gate) as index:
+    async with gated(tmp_path / "i.db", SearchSettings(wait_s=0.5, rest=0), gate) as index:
         early = await index.search_fresh("s", workspace, "gulls", 9)
         assert early == []
         assert "0 of 2 new or changed files" in early.notice
@@ -272,7 +273,7 @@ async def test_what_a_tool_wrote_is_found_although_the_tree_is_still_being_index
 
     workspace.written.clear()
     gate = Slow()
-    async with gated(tmp_path / "i.db", SearchSettings(wait_s=0.0), gate) as index:
+    async with gated(tmp_path / "i.db", SearchSettings(wait_s=0.0, rest=0), gate) as index:
         assert await found(index, workspace, "gulls") == []
         workspace.write("notes/mine.txt", b"a note on gulls\n")
         workspace.write(".truncated/x.txt", b"a note on gulls\n")
@@ -289,7 +290,10 @@ async def test_what_a_tool_wrote_is_found_although_the_tree_is_still_being_index
 
 async def test_limits_are_said_and_counted(tmp_path: Path, workspace: Workspace):
     workspace.write("zzz.txt", b"gulls at the end\n")
-    for limits in (SearchSettings(files_max=2), SearchSettings(tree_bytes_max=50)):
+    for limits in (
+        SearchSettings(wait_s=60, files_max=2),
+        SearchSettings(wait_s=60, tree_bytes_max=50),
+    ):
         index = await Retrieval.open(tmp_path / f"{limits.files_max}.db", limits)
         answer = await index.search_fresh("s", workspace, "gulls", 9)
         assert "beyond the limits" in answer.notice
@@ -307,7 +311,7 @@ async def test_a_round_that_fails_is_said_and_what_is_there_is_found(
             raise OSError("the disk is gone")
         return text
 
-    index = await Retrieval.open(tmp_path / "i.db", redact=read)
+    index = await Retrieval.open(tmp_path / "i.db", PATIENT, read)
     assert await found(index, workspace, "gulls") == ["docs/sea.txt"]
     broken = True
     (workspace.root / "new.txt").write_text("gulls\n")
@@ -340,7 +344,7 @@ async def test_many_searches_while_the_tree_is_indexed(tmp_path: Path):
 
 async def test_a_tree_whose_folder_is_gone_is_forgotten(tmp_path: Path, workspace: Workspace):
     path = tmp_path / "i.db"
-    index = await Retrieval.open(path)
+    index = await Retrieval.open(path, PATIENT)
     assert await found(index, workspace, "gulls") == ["docs/sea.txt"]
     shutil.rmtree(workspace.root)
     await index.sweep_soon()
