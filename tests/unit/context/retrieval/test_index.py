@@ -420,3 +420,22 @@ async def test_after_a_kill_indexing_goes_on_and_no_passage_is_there_twice(tmp_p
         assert database.execute(count).fetchone() == (400, 400)
         hits = "SELECT count(*) FROM words_1 WHERE words_1 MATCH 'documents'"
         assert database.execute(hits).fetchone() == (400,)
+
+
+async def test_in_a_large_tree_common_words_are_ranked_but_do_not_choose(
+    index: Retrieval, tmp_path: Path
+):
+    workspace = Workspace(tmp_path / "large")
+    lines = [f"flow of line {number}" for number in range(75_000)]
+    lines[30_000] = "the seagull and its flow"
+    lines[60_000] = "a seagull flow flow flow"
+    (workspace.root).mkdir()
+    (workspace.root / "a.txt").write_text("\n".join(lines))
+    await index.refresh("k", workspace)
+    found = await index.search("k", "flow of the seagull", 2)
+    assert all("seagull" in one.text for one in found)
+    assert found[0].start_line <= 60_001 <= found[0].end_line
+    plain = await index.search("k", "seagull", 50)
+    assert len(plain) == len(await index.search("k", "flow of the seagull", 50))
+    assert len(await index.search("k", "flow", 5)) == 5
+    assert len(await index.search("k", "line flow", 5)) == 5
