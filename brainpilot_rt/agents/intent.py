@@ -55,11 +55,12 @@ class Classified:
 
 def asks(text: str) -> bool:
     """Whether there is a question word where a question has one."""
-    return bool(_QUESTION.search(text))
+    return bool(_QUESTION.search(_shortened(text)))
 
 
 def heuristic(text: str, *, documents: bool) -> Classified:
     """What the rules say. `documents`: there are some that could answer."""
+    text = _shortened(text)
     if _is_greeting(text):
         return Classified("respond", 0.8, "a short greeting")
     if documents and asks(text):

@@ -25,6 +25,9 @@ _REFUSES: Final = re.compile(
 )
 _ENDS: Final = ".!?\u3002\uff01\uff1f"
 CLAIM_CHARS_MAX: Final = 500
+_LOOK_BACK: Final = 4_000
+"""Characters before a citation in which its sentence is looked for."""
+_BULLET: Final = re.compile(r"^(?:[-*+>#]+|\d+[.)])\s+")
 
 FORM: Final = 'path:first-last "words copied exactly from those lines"'
 
@@ -59,10 +62,11 @@ def claims(said: str) -> list[tuple[Citation, str]]:
     """The citations of an answer, each with the sentence that stands before it."""
     found: dict[Citation, str] = {}
     for match in CITATION.finditer(said):
-        before = CITATION.sub("", said[: match.start()]).rstrip().rstrip(_ENDS)
+        near = said[max(0, match.start() - _LOOK_BACK) : match.start()]
+        before = CITATION.sub("", near).rstrip().rstrip(_ENDS)
         claim = " ".join(before[_last_end(before) :].split())[-CLAIM_CHARS_MAX:]
         for citation in parse(match[0]):
-            found.setdefault(citation, claim)
+            found.setdefault(citation, _BULLET.sub("", claim))
     return list(found.items())
 
 

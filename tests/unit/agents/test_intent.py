@@ -79,3 +79,9 @@ def test_the_question_to_a_model_fences_and_shortens_the_message():
     assert system.startswith(CLASSIFY_HEAD)
     assert "react, research" in system
     assert len(said) < 5_000
+
+
+def test_a_message_as_long_as_a_letter_may_be_is_judged_at_once():
+    text = "who " * 50_000
+    assert intent.heuristic(text, documents=True).intent == "research"
+    assert not intent.asks("so " * 60_000)

@@ -18,6 +18,15 @@ def test_each_citation_is_told_with_the_sentence_before_it():
     ]
 
 
+def test_the_mark_of_a_list_is_no_part_of_a_claim():
+    said = '1. Salt rose [a.txt:1 "salt"]\n- Ice fell [a.txt:2 "ice"]\n2021 was dry [a.txt:3 "dry"]'
+    assert [claim for _, claim in research.claims(said)] == [
+        "Salt rose",
+        "Ice fell",
+        "2021 was dry",
+    ]
+
+
 def test_an_answer_stands_when_every_citation_holds():
     assert research.complaint([Checked(CITED, "c", verified=True)]) == ""
 
