@@ -11,7 +11,7 @@ import math
 import re
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,12 +128,8 @@ def tokens(texts: Sequence[str]) -> list[list[str]]:
         database.execute("CREATE VIRTUAL TABLE v USING fts5vocab (t, 'instance')")
         database.executemany("INSERT INTO t (rowid, body) VALUES (?, ?)", enumerate(texts))
         found = [list[str]() for _ in texts]
-        rows: Iterable[tuple[str, int]] = database.execute(
-            "SELECT term, doc FROM v ORDER BY doc, offset"
-        )
-        for term, text in rows:
-            own: list[str] = found[text]
-            own.append(term)
+        for term, text in database.execute("SELECT term, doc FROM v ORDER BY doc, offset"):
+            found[int(text)].append(str(term))
     return found
 
 
