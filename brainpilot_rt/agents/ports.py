@@ -146,7 +146,9 @@ class TurnPorts:
     proceed: Callable[[int, str, tuple[Event, ...]], Awaitable[UserMessage | None]] = _content
     """`proceed(turn, said, preceding)`: the model has said its text of `turn` and calls nothing.
     If the program wants more: commits `preceding` with `program_prompted` and returns what the
-    model reads next. Else returns None; what it wants recorded then goes with the end."""
+    model reads next. Else returns None; what it wants recorded then goes with the end. It may look
+    things up before it commits: who is cancelled there leaves the texts to the end of the run,
+    which closes them as aborted."""
 
     assemble: Callable[[Sequence[Message], str, bool], Prompt]
     """`assemble(history, marker, final)`: what the model reads. `marker` is the text that ends the

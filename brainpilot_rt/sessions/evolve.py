@@ -126,7 +126,11 @@ def _registry(
             retry_at_ms=None,
             paused=False,
         )
-    return changed(state, agents=having(state.agents, event.agent, agent))
+    return changed(
+        state,
+        agents=having(state.agents, event.agent, agent),
+        plans=without(state.plans, event.agent),
+    )
 
 
 def _accepted(
