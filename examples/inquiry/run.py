@@ -7,7 +7,7 @@ given): it is asked, killed in the middle with `kill -9`, started again, and fin
 Then every citation is verified without it, the trace is drawn, the answer is explained, and what
 the model reads is shown before and after a change of memory. Without `--aimock` the built-in
 offline model works; with it, an OpenAI-compatible mock server (npm package @copilotkit/aimock)
-plays the models from `aimock.json`.
+plays the models (`fixtures.py`).
 """
 
 import argparse
@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # so that this runs as a module of the tests, too
 
 from corpus import gather  # noqa: E402
+from fixtures import fixtures  # noqa: E402
 from verify import verdicts  # noqa: E402
 
 QUESTION = (
@@ -187,6 +188,12 @@ def principal_turn(daemon: Daemon) -> int:
     return max(int(one["n"]) for one in turns if one["agent"] == "principal")
 
 
+def aimock_command() -> list[str]:
+    """The mock server: that of the tests if it is installed, else the package by npx."""
+    installed = HERE.parents[1] / "tests/clients/node_modules" / AIMOCK / "dist/cli.js"
+    return ["node", str(installed)] if installed.exists() else ["npx", "--yes", AIMOCK]
+
+
 @contextmanager
 def model(folder: Path, *, aimock: bool) -> Generator[dict[str, str]]:
     """The environment that says who answers: the offline model, or a mock of OpenAI's interface."""
@@ -194,7 +201,9 @@ def model(folder: Path, *, aimock: bool) -> Generator[dict[str, str]]:
     if not aimock:
         yield env
         return
-    command = ["npx", "--yes", AIMOCK, "--port", "0", "--fixtures", str(HERE / "aimock.json")]
+    spoken = folder / "aimock.json"
+    spoken.write_text(json.dumps(fixtures(folder / "work"), indent=1), encoding="utf-8")
+    command = [*aimock_command(), "--port", "0", "--fixtures", str(spoken)]
     errors = (folder / "aimock.log").open("ab")
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     errors.close()
@@ -213,7 +222,7 @@ def main(words: list[str] | None = None) -> int:
     """Run it; exit code 0 when every citation holds and the change of memory was read."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, help="where to work (a new folder)")
-    parser.add_argument("--aimock", action="store_true", help="models played from aimock.json")
+    parser.add_argument("--aimock", action="store_true", help="models played by aimock")
     chosen = parser.parse_args(words)
     folder = (chosen.folder or Path(tempfile.mkdtemp(prefix="inquiry-"))).resolve()
     files = gather(folder / "work")

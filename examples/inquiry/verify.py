@@ -20,7 +20,8 @@ def verdicts(report: str, folder: Path) -> list[tuple[str, bool]]:
     for path, first, last, quote in CITED.findall(report):
         file = (folder / path.strip()).resolve()
         inside = file.is_relative_to(folder.resolve()) and file.is_file()
-        lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if inside else []
+        text = file.read_text(encoding="utf-8", errors="replace") if inside else ""
+        lines = text.split("\n")
         span = " ".join(" ".join(lines[int(first) - 1 : int(last or first)]).split())
         checked.append((f"{path}:{first}-{last or first}", " ".join(quote.split()) in span))
     return checked
