@@ -37,6 +37,8 @@ _BATCH_FILES: Final = 32
 _BATCH_BYTES: Final = 256 * 1024
 _SHORT_S: Final = 0.1
 _DROPPED: Final = 32
+_SKIPPED: Final = SKIPPED | {".agents", ".claude"}
+"""Folders that are not indexed: skills are instructions and no evidence."""
 
 _log = logging.getLogger(__name__)
 
@@ -323,7 +325,10 @@ def _text_files(workspace: Workspace, settings: SearchSettings) -> tuple[list[Fo
     left_out = 0
     try:
         for one in walk(
-            workspace, LogicalPath("workspace"), entries_max=settings.files_max * 3 + 1_000
+            workspace,
+            LogicalPath("workspace"),
+            entries_max=settings.files_max * 3 + 1_000,
+            enter=lambda name: name not in _SKIPPED,
         ):
             if one.is_folder or not 0 < one.size <= settings.file_bytes_max:
                 continue
@@ -341,7 +346,7 @@ def _look(workspace: Workspace, path: str, bytes_max: int) -> Found | None:
     """One file as a walk would find it; None when a walk would not, or it is too large."""
     try:
         logical = workspace.resolve(path)
-        if logical.root != "workspace" or not SKIPPED.isdisjoint(logical.parts[:-1]):
+        if logical.root != "workspace" or not _SKIPPED.isdisjoint(logical.parts[:-1]):
             return None
         with workspace.folder(logical.parent) as folder:
             found = os.stat(logical.name, dir_fd=folder, follow_symlinks=False)

@@ -272,6 +272,8 @@ def delete(path: Path) -> None:
 async def _connected(path: Path) -> tuple[aiosqlite.Connection, int]:
     database = await aiosqlite.connect(path, isolation_level=None)
     try:
+        # Before anything is written, so that the files SQLite makes beside it inherit the mode.
+        await asyncio.to_thread(path.chmod, 0o600)
         # Losing the newest part of this file in a power cut costs reading some files again.
         await database.execute("PRAGMA journal_mode = WAL")
         await database.execute("PRAGMA synchronous = NORMAL")

@@ -140,6 +140,7 @@ async def test_binary_huge_linked_and_hidden_files_are_left_out(
     index: Retrieval, tmp_path: Path, workspace: Workspace
 ):
     workspace.write("bin", b"gulls\0gulls")
+    workspace.write(".agents/skills/birds/SKILL.md", b"gulls\n")
     workspace.write("big", b"gulls " * 1_000_000)
     (workspace.root / "link").symlink_to(workspace.root / "docs" / "sea.txt")
     hiding = Workspace(workspace.root, hidden=(workspace.root / "docs",))
@@ -165,6 +166,20 @@ async def test_a_damaged_index_is_made_anew(tmp_path: Path, workspace: Workspace
         await index.search("k", "gulls", 3)
     await index.refresh("k", workspace)
     assert await index.search("k", "gulls", 3)
+    await index.close()
+
+
+def modes(folder: Path, names: str) -> dict[str, int]:
+    return {one.name: one.stat().st_mode & 0o777 for one in folder.glob(names)}
+
+
+async def test_nobody_else_may_read_the_index(tmp_path: Path, workspace: Workspace):
+    path = tmp_path / "index.db"
+    index = await Retrieval.open(path)
+    await index.refresh("k", workspace)
+    assert modes(tmp_path, "index.db*") == {"index.db": 0o600} | dict.fromkeys(
+        ("index.db-shm", "index.db-wal"), 0o600
+    )
     await index.close()
 
 
