@@ -186,7 +186,7 @@ class ThinkingSettings(Group):
 class SearchSettings(Group):
     """The index of the work trees."""
 
-    wait_s: float = Field(default=2.0, ge=0, le=60)
+    wait_s: float = Field(default=5.0, ge=0, le=60)
     """Seconds a search waits for the index to be up to date; then it answers from what is there."""
     rest: int = Field(default=10, ge=0)
     """After a walk through a tree of more than 0.1 s, none begins for so many times its length."""
