@@ -34,7 +34,8 @@ WHERE passages.id = ?"""
 def judged(collection: cranfield.Collection, answers: cranfield.Answers) -> Sample:
     """Its figures."""
     ndcg, recall = collection.judge(answers.run)
-    return Sample(answers.seconds, sum(answers.seconds), extra={"ndcg10": ndcg, "recall20": recall})
+    extra = {"ndcg10": ndcg, "recall20": recall}
+    return Sample(answers.seconds, sum(answers.seconds), answers.cpu_s, extra=extra)
 
 
 def peer(place: Place) -> Sample:
