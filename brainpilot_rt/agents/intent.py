@@ -113,8 +113,13 @@ def parse(reply: str) -> Classified | None:
     return Classified(
         cast("Intent", intent),
         _confidence(said.get("confidence")),
-        " ".join(str(reasoning).split())[:REASONING_CHARS_MAX] if reasoning else "",
+        _sayable(str(reasoning)) if reasoning else "",
     )
+
+
+def _sayable(text: str) -> str:
+    """On one line, short, and without half surrogate pairs, which no log can carry."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())[:REASONING_CHARS_MAX]
 
 
 def _confidence(value: Any) -> float:

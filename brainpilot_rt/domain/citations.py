@@ -15,6 +15,8 @@ CITATION: Final = re.compile(
     r"\s+[\"\u201c](?P<quote>[^\"\u201c\u201d]{1,2000})[\"\u201d]\]"
 )
 
+_WORD: Final = re.compile(r"\S+")
+
 
 class Citation(Value):
     """One checkable pointer. Lines count from 1, both ends included.
@@ -53,9 +55,21 @@ def located(citation: Citation, lines: list[str]) -> Citation | None:
     White space is compared folded, because a quote may run over a line break; what comes back is
     the very text of the file (lines joined by a line feed).
     """
-    words = citation.quote.split()
-    if citation.end_line > len(lines) or not words:
+    quote = " ".join(citation.quote.split())
+    if citation.end_line > len(lines) or not quote:
         return None
     span = "\n".join(lines[citation.start_line - 1 : citation.end_line])
-    found = re.search(r"\s+".join(map(re.escape, words)), span)
-    return citation.model_copy(update={"quote": found.group()}) if found else None
+    folded = " ".join(
+        span.split()
+    )  # searched as text: a pattern can take minutes on a hostile file
+    at = folded.find(quote)
+    if at < 0:
+        return None
+    starts = [word.start() for word in _WORD.finditer(span)]
+    begin, end = (_unfolded(folded, starts, one) for one in (at, at + len(quote) - 1))
+    return citation.model_copy(update={"quote": span[begin : end + 1]})
+
+
+def _unfolded(folded: str, starts: list[int], at: int) -> int:
+    """Where a character of the folded text stands in the text whose words begin at `starts`."""
+    return starts[folded.count(" ", 0, at)] + at - (folded.rfind(" ", 0, at) + 1)

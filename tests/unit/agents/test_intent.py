@@ -85,3 +85,9 @@ def test_a_message_as_long_as_a_letter_may_be_is_judged_at_once():
     text = "who " * 50_000
     assert intent.heuristic(text, documents=True).intent == "research"
     assert not intent.asks("so " * 60_000)
+
+
+def test_a_reason_is_something_the_log_can_carry():
+    found = intent.parse('{"intent": "plan", "reasoning": "a \\ud800 half\\nof a pair"}')
+    assert found is not None
+    assert found.reasoning == "a ? half of a pair"

@@ -28,6 +28,27 @@ def test_what_is_outside_the_cited_lines_does_not_hold():
     assert not located(cite("   "), LINES)
 
 
+def test_a_quote_may_begin_and_end_inside_a_word():
+    found = located(cite("awn) cam"), LINES)
+    assert found is not None
+    assert found.quote == "awn) cam"
+
+
+def test_a_quote_made_to_be_nearly_everywhere_is_judged_at_once():
+    lines = ["a " * 50] * 20_000
+    assert located(cite("a " * 999 + "b", 1, 20_000), lines) is None
+
+
+@given(st.text(" \t\u2028ab", max_size=40), st.text(" \nab", max_size=6))
+def test_what_is_found_is_the_text_of_the_file_and_nothing_is_missed(text: str, quote: str):
+    folded = " ".join(quote.split())
+    found = located(cite(quote, 1, 1), [text])
+    assert (found is not None) == (folded != "" and folded in " ".join(text.split()))
+    if found is not None:
+        assert found.quote in text
+        assert " ".join(found.quote.split()) == folded
+
+
 @given(st.lists(st.sampled_from(["oil", "a+b", "[x]", "灯", "it's"]), min_size=1, max_size=8))
 def test_what_is_written_is_read_back(words: list[str]):
     citation = cite(" ".join(words))
