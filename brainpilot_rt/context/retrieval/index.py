@@ -241,7 +241,7 @@ class Retrieval:
             said.append("Other passages may match; search again later, or use grep.")
         if tree.left_out:
             said.append(
-                f"{tree.left_out:,} files or more are beyond the limits of the index; use grep there."
+                f"{tree.left_out:,} files or more are beyond the limits of the index; use grep."
             )
         return " ".join(said)
 
