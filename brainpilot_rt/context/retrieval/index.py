@@ -124,7 +124,8 @@ class Retrieval:
     async def search(self, key: str, query: str, top_k: int) -> list[Passage]:
         """The best passages of a tree, best first; none for a tree that was never refreshed.
 
-        Unavailable when the index turns out to be damaged; the next refresh fills it anew.
+        Unavailable when the index can not answer; a damaged one is made anew and filled by the next
+        refresh.
         """
         words = query_words(query)
         if not words:
@@ -133,6 +134,8 @@ class Retrieval:
         try:
             tree = await store.tree(key)
             return [] if tree is None else await store.best(tree, words, top_k)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the search index can not answer: {error}") from error
         except sqlite3.DatabaseError as error:
             await self._rebuild_after(error, store)
             raise Unavailable(

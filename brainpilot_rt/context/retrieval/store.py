@@ -121,10 +121,11 @@ class Store:
     async def tree(self, key: str) -> int | None:
         """The number of a tree."""
         if key not in self._trees:
-            rows = await self._rows("SELECT id FROM trees WHERE key = ?", (key,))
-            if not rows:
-                return None
-            self._trees[key] = rows[0][0]
+            async with self._writing:  # a tree that is just being made has no table of words yet
+                rows = await self._rows("SELECT id FROM trees WHERE key = ?", (key,))
+                if not rows:
+                    return None
+                self._trees[key] = rows[0][0]
         return self._trees[key]
 
     async def make_tree(self, key: str) -> int:
@@ -213,6 +214,7 @@ class Store:
                 yield
                 await finish_shielded(self._run("COMMIT"))
             except BaseException:
+                self._trees.clear()
                 with contextlib.suppress(sqlite3.Error, Unavailable):
                     await finish_shielded(self._run("ROLLBACK"))
                 raise
