@@ -223,8 +223,10 @@ class Gate:
     def __init__(self) -> None:
         self.opened = threading.Event()
         self.opened.set()
+        self.reached = threading.Event()
 
     def __call__(self, text: str) -> str:
+        self.reached.set()
         assert self.opened.wait(30)
         return text
 
@@ -454,3 +456,27 @@ async def test_in_a_large_tree_common_words_are_ranked_but_do_not_choose(
     assert len(plain) == len(await index.search("k", "flow of the seagull", 50))
     assert len(await index.search("k", "flow", 5)) == 5
     assert len(await index.search("k", "line flow", 5)) == 5
+
+
+async def test_a_tree_that_changes_while_it_is_indexed_ends_up_as_it_is(
+    tmp_path: Path, workspace: Workspace
+):
+    workspace.written.clear()
+    for number in range(100):
+        (workspace.root / f"{number:03}.txt").write_text(f"gulls {number}\n")
+    gate = Gate()
+    async with gated(tmp_path / "i.db", SearchSettings(wait_s=0.0, rest=0), gate) as index:
+        key = str(workspace.root)
+        assert await found(index, workspace, "gulls") == []
+        assert await asyncio.to_thread(gate.reached.wait, 20)  # the walk is over, nothing is read
+        for number in range(40, 80):
+            (workspace.root / f"{number:03}.txt").unlink()
+        (workspace.root / "000.txt").write_text("whales instead\n")
+        (workspace.root / "later.txt").write_text("gulls again\n")
+        gate.opened.set()
+        await index.refresh(key, workspace)
+        names = {f"{number:03}.txt" for number in [*range(1, 40), *range(80, 100)]}
+        answer = [one.path for one in await index.search(key, "gulls", 500)]
+        assert set(answer) == names | {"docs/sea.txt", "later.txt"}
+        assert len(answer) == len(set(answer))
+        assert [one.path for one in await index.search(key, "whales", 500)] == ["000.txt"]
