@@ -38,6 +38,13 @@ class Ran:
     took_s: float
     again: str = ""
     """Of a stage that was run again after the others: on which commit, and when."""
+    beside: str = ""
+    """Of one that stands beside its first run: what tells them apart."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the figures."""
+        return f"{self.stage.name}{self.beside}"
 
 
 def render(header: Header, ran: Sequence[Ran], shown: Mapping[str, Sequence[str]]) -> str:
@@ -53,7 +60,7 @@ def as_json(header: Header, ran: Sequence[Ran]) -> dict[str, Any]:
     return {
         "header": asdict(header),
         "stages": {
-            one.stage.name: {
+            one.name: {
                 **_plain(asdict(one.outcome)),
                 "took_s": round(one.took_s, 1),
                 "again": one.again,
@@ -66,16 +73,26 @@ def as_json(header: Header, ran: Sequence[Ran]) -> dict[str, Any]:
 def with_kept(
     figures: Mapping[str, Any], ran: Sequence[Ran], header: Header, stages: Mapping[str, Stage]
 ) -> tuple[Header, list[Ran]]:
-    """An earlier report (its `figures`) in which these stages were run again, and say so."""
-    again = {one.stage.name: replace(one, again=_again(figures, one, header)) for one in ran}
-    kept = {
-        name: Ran(stages[name], _outcome(held), held["took_s"], held.get("again", ""))
-        for name, held in figures["stages"].items()
-    }
+    """An earlier report (its `figures`) in which these stages were run again, and say so.
+
+    With the seed of the report they take the place of their first run, with another they stand
+    beside it.
+    """
+    beside = "" if header.seed == figures["header"]["seed"] else f" with seed {header.seed}"
+    marked = [replace(one, beside=beside) for one in ran]
+    again = {one.name: replace(one, again=_again(figures, one, header)) for one in marked}
+    kept = {name: _held(name, held, stages) for name, held in figures["stages"].items()}
     return Header(**figures["header"]), [*(kept | again).values()]
 
 
+def _held(name: str, held: Mapping[str, Any], stages: Mapping[str, Stage]) -> Ran:
+    stage, space, beside = name.partition(" ")
+    return Ran(stages[stage], _outcome(held), held["took_s"], held.get("again", ""), space + beside)
+
+
 def _again(figures: Mapping[str, Any], one: Ran, header: Header) -> str:
+    if one.beside:
+        return f"Run once more{one.beside}, on `{header.commit}`, {header.started}."
     before = figures["stages"].get(one.stage.name, {}).get("failures", [])
     found = f" Before that it had broken: {'; '.join(before)}." if before else ""
     return f"Run again after the others, on `{header.commit}`, {header.started}.{found}"
@@ -138,8 +155,8 @@ def _numbers(ran: Sequence[Ran]) -> str:
 
 
 def _short(ran: Sequence[Ran]) -> str:
-    failures = [f"- **{one.stage.name}**: {text}" for one in ran for text in one.outcome.failures]
-    short = [f"- {one.stage.name}: {text}" for one in ran for text in one.outcome.short]
+    failures = [f"- **{one.name}**: {text}" for one in ran for text in one.outcome.failures]
+    short = [f"- {one.name}: {text}" for one in ran for text in one.outcome.short]
     parts = ["## What falls short", "", *(failures + short or ["Nothing."])]
     return "\n".join(parts)
 
@@ -156,7 +173,7 @@ def _guarantees() -> str:
 def _stage(one: Ran) -> str:
     held = "held" if not one.outcome.failures else "BROKEN"
     again = f" {one.again}" if one.again else ""
-    head = f"## {one.stage.title}\n\nStage `{one.stage.name}`: {held}, {one.took_s:.0f} s.{again}"
+    head = f"## {one.stage.title}\n\nStage `{one.name}`: {held}, {one.took_s:.0f} s.{again}"
     return f"{head}\n\n{one.outcome.text}" if one.outcome.text else head
 
 

@@ -97,6 +97,11 @@ class Quota:
             self.left -= 1
             return self.left >= 0
 
+    def give_back(self) -> None:
+        """One that was not used."""
+        with self.lock:
+            self.left += 1
+
 
 @dataclass(slots=True)
 class Place:
@@ -197,6 +202,7 @@ class Line:
         code = life.wait()
         if code == 0 and plan.how == "stop":
             self.tally.counts["stopped before the kill"] += 1
+            self._quota.give_back()
             return []
         self.tally.counts["kills"] += 1
         self.tally.hows[plan.how] += 1
