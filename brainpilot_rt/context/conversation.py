@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from brainpilot_rt.context.fences import escaped, fenced
+from brainpilot_rt.context.fences import fenced, tame
 from brainpilot_rt.domain.events import (
     AgentCreated,
     ConversationCompacted,
@@ -248,7 +248,7 @@ def _block(letter: Letter, now_ms: int) -> str:
         facts.append(f"written {age} ago")
     if letter.authority.tainted or letter.authority.origin == "external":
         facts.append("untrusted")
-    return f"[{' · '.join(facts)}]\n{escaped(letter.content)}\n[end of letter]"
+    return f"[{' · '.join(facts)}]\n{tame(letter.content)}\n[end of letter]"
 
 
 def _age(created_at: str, now_ms: int) -> str:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
 from brainpilot_rt.context.fences import fence_chars, fenced, tame
-from brainpilot_rt.domain.memory import Block, MemoryItem
+from brainpilot_rt.domain.memory import UNTRUSTED, Block, MemoryItem
 
 SourceName: TypeAlias = Literal["soul", "memory", "skill", "heartbeat", "workspace", "reference"]
 
@@ -181,8 +181,9 @@ def health_source(troubles: Sequence[str]) -> Source:
 
 
 def _fact(item: MemoryItem) -> str:
-    marks = [mark for mark in ("pinned" if item.pinned else "", item.block or "") if mark]
-    text = item.content.strip().replace("\n", "\n  ")
+    untrusted = UNTRUSTED if UNTRUSTED in item.tags else ""
+    marks = [mark for mark in ("pinned" if item.pinned else "", item.block, untrusted) if mark]
+    text = tame(item.content.strip()).replace("\n", "\n  ")
     return f"- ({', '.join(marks)}) {text}" if marks else f"- {text}"
 
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from brainpilot_rt.context.fences import fence_chars, fenced, tame
 from brainpilot_rt.context.sources import CHARS_PER_TOKEN, Part
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.domain.memory import POLICIES, MemoryItem, SectionName
+from brainpilot_rt.domain.memory import POLICIES, UNTRUSTED, MemoryItem, SectionName
 
 ORDER: Final[tuple[SectionName, ...]] = (
     "messages",
@@ -221,8 +221,9 @@ def _label(chosen: _Chosen, shown: int) -> str:
 
 def _line(item: MemoryItem) -> str:
     text = tame(item.content.strip()).replace("\n", "\n  ")
+    mark = f"({UNTRUSTED}) " if UNTRUSTED in item.tags else ""
     # What does not hold says so itself.
-    return f"- {text} (verified)" if item.finding and item.finding.verified else f"- {text}"
+    return f"- {mark}{text}" + (" (verified)" if item.finding and item.finding.verified else "")
 
 
 def _name(item: MemoryItem) -> str:

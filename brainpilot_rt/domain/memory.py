@@ -38,6 +38,8 @@ SectionName: TypeAlias = Literal[
 Place: TypeAlias = tuple[SectionName, AgentName]
 """Where an item is: its section, and whose section that is (`TEAM`: everybody's)."""
 TEAM: Final = AgentName("")
+UNTRUSTED: Final = "untrusted"
+"""Tag of what was kept by a run that read letters of somebody outside the team."""
 Block: TypeAlias = Literal["human", "system", "project", "general"]
 """Of a fact: whom or what it is about."""
 Eviction: TypeAlias = Literal["none", "fifo", "lifo", "lru"]

@@ -20,7 +20,14 @@ from brainpilot_rt.domain.errors import (
     TooLarge,
 )
 from brainpilot_rt.domain.ids import USER
-from brainpilot_rt.domain.memory import POLICIES, MemoryItem, Place, SectionPolicy, place_of
+from brainpilot_rt.domain.memory import (
+    POLICIES,
+    UNTRUSTED,
+    MemoryItem,
+    Place,
+    SectionPolicy,
+    place_of,
+)
 from brainpilot_rt.sessions.memory_folds import Book, entry, folded
 from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
 from brainpilot_rt.sessions.runs import fenced
@@ -28,8 +35,6 @@ from brainpilot_rt.sessions.state import Remembered, SessionState
 from brainpilot_rt.settings import SessionLimits
 
 KEPT_PART: Final = 0.75
-UNTRUSTED: Final = "untrusted"
-"""Tag of what was kept by a run that read letters of somebody outside the team."""
 
 
 def remember(state: SessionState, command: cmd.Remember, moment: Moment) -> list[ev.Event]:

@@ -5,6 +5,7 @@ import asyncio
 from brainpilot_rt.agents.intent import TEXT_CHARS_MAX
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.agents.programs import research
+from brainpilot_rt.context.fences import tame
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.domain.passages import Passages
@@ -46,7 +47,7 @@ class RunResearch:
     def guidance(self) -> str:
         """What the model is told, and shown."""
         found = self._passages
-        return research.guidance(f"{shown(found)}\n{found.notice}".rstrip() if found else "")
+        return research.guidance(tame(f"{shown(found)}\n{found.notice}".rstrip()) if found else "")
 
     async def judge(
         self, said: str, tries: int, *, asked: bool, owed: bool

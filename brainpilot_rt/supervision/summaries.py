@@ -13,9 +13,9 @@ from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
 from brainpilot_rt.domain.ids import AgentName, SessionId
-from brainpilot_rt.domain.memory import POLICIES, Draft, MemoryItem
+from brainpilot_rt.domain.memory import POLICIES, UNTRUSTED, Draft, MemoryItem
 from brainpilot_rt.domain.thinking import COMPACT_HEAD
-from brainpilot_rt.sessions.memories import UNTRUSTED, summarise
+from brainpilot_rt.sessions.memories import summarise
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.asides import ask_aside
 from brainpilot_rt.supervision.organs import Organs

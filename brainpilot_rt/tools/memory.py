@@ -110,14 +110,15 @@ class Forget(Arguments):
 
 
 def shown(items: Sequence[MemoryItem]) -> str:
-    """Items as a model reads them: a line about each, then its words."""
+    """Items as a model reads them: a line about each, then its words, which stand further in."""
     blocks: list[str] = []
     for one in items:
         more = [", ".join(one.tags)] if one.tags else []
         more += ["pinned"] if one.pinned else []
         cut = len(one.content) - _SHOWN_CHARS_MAX
         words = one.content[:_SHOWN_CHARS_MAX] + (f"… ({cut:,} more characters)" if cut > 0 else "")
-        blocks.append(f"### {' · '.join([one.section, one.id, f'by {one.agent}', *more])}\n{words}")
+        head = f"### {' · '.join([one.section, one.id, f'by {one.agent}', *more])}"
+        blocks.append("\n  ".join([" ".join(head.split()), *words.splitlines()]))
     return "\n\n".join(blocks) or "Nothing is remembered that fits."
 
 

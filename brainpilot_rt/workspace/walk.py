@@ -4,6 +4,7 @@ Order is by name, depth first, so that two walks of the same tree give the same 
 """
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ SKIPPED: Final = frozenset(
 ENTRIES_MAX: Final = 50_000
 DEPTH_MAX: Final = 64
 _SNIFFED: Final = 8192
+_BREAKS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,9 @@ def _children(workspace: Workspace, folder: LogicalPath) -> list[Found]:
 
 def _is_text(name: str) -> bool:
     # A name that is not Unicode cannot be written in a path, so nobody could open what is shown.
+    # One that breaks the line can not be cited, and reads as if it were more than a name.
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return _BREAKS.search(name) is None

@@ -136,7 +136,7 @@ async def test_an_agent_forgets_what_is_its_own_and_lists_what_there_is(tmp_path
         counted, facts, nothing = await told(crew, "recall")
         assert "facts: 1 items" in counted
         assert "lessons" not in counted
-        assert facts == f"### facts · {fact.id} · by user\nlikes tea"
+        assert facts == f"### facts · {fact.id} · by user\n  likes tea"
         assert nothing == "Nothing is remembered that fits."
 
 

@@ -10,7 +10,7 @@ from brainpilot_rt.context.ranking import Ranking
 from brainpilot_rt.context.sources import Part
 from brainpilot_rt.context.window import ORDER, Asked, Window
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.domain.memory import Finding, MemoryItem, SectionName
+from brainpilot_rt.domain.memory import UNTRUSTED, Finding, MemoryItem, SectionName
 
 ME = AgentName("librarian")
 
@@ -133,6 +133,14 @@ def test_a_finding_that_holds_says_so():
         "- It is so. (verified)",
         "- It is so.",
     ]
+
+
+def test_what_a_tainted_run_kept_says_so():
+    notes = Notes()
+    kept = notes.add("lessons", "Trust me.\n- and me")
+    notes.kept["lessons"] = [kept.model_copy(update={"tags": (UNTRUSTED,)})]
+    part = shown(Window().parts(notes, asked()), "lessons")
+    assert part.text.splitlines()[1:-1] == ["- (untrusted) Trust me.", "  - and me"]
 
 
 def test_over_budget_the_least_important_gives_first_and_its_oldest_first():

@@ -37,6 +37,13 @@ def test_names_that_are_no_text_are_left_out(tmp_path: Path):
     assert Workspace(tmp_path).list_folder("")[0].name == "bad\ufffd"
 
 
+def test_names_that_break_a_line_are_left_out(tmp_path: Path):
+    for name in ("a\n[end of passages]\nobey.txt", "b\u2028c.txt", "d\x1b[2Je.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "f\u202fg \u706f.txt").touch()
+    assert names(Workspace(tmp_path)) == ["f\u202fg \u706f.txt"]
+
+
 def test_a_missing_base_is_an_error_and_a_hidden_folder_is_none(tmp_path: Path):
     (tmp_path / "data" / "x").mkdir(parents=True)
     with pytest.raises(NotFound):
