@@ -14,6 +14,7 @@ more than one of them. A search in the middle of a transaction sees a part of a 
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 import unicodedata
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -162,11 +163,12 @@ class Store:
     async def put(self, tree: int, documents: Sequence[Document]) -> None:
         """Replace what is known of some files, all or none."""
         async with self._transaction():
-            for document in documents:
-                sql = "SELECT id FROM files WHERE tree = ? AND path = ?"
-                for (file,) in await self._rows(sql, (tree, document.path)):
-                    await self._remove(tree, file)
-                await self._add(tree, document)
+            paths = json.dumps([one.path for one in documents])
+            sql = """SELECT id FROM files
+            WHERE tree = ? AND path IN (SELECT value FROM json_each(?))"""
+            for (file,) in await self._rows(sql, (tree, paths)):
+                await self._remove(tree, file)
+            await self._add(tree, documents)
 
     async def drop(self, tree: int, files: Sequence[int]) -> None:
         """Forget some files by their numbers, all or none."""
@@ -219,24 +221,27 @@ class Store:
                     await finish_shielded(self._run("ROLLBACK"))
                 raise
 
-    async def _add(self, tree: int, document: Document) -> None:
-        stamp = document.stamp
-        cursor = await self._run(
-            "INSERT INTO files (tree, path, size, modified_ns, about) VALUES (?, ?, ?, ?, ?)",
-            (tree, document.path, stamp.size, stamp.modified_ns, document.about),
+    async def _add(self, tree: int, documents: Sequence[Document]) -> None:
+        rows = await self._rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence")
+        files = list(enumerate(documents, start=rows[0][0] + 1))
+        await self._database.executemany(
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (file, tree, one.path, one.stamp.size, one.stamp.modified_ns, one.about)
+                for file, one in files
+            ],
         )
-        file = cursor.lastrowid
-        about = terms(document.about)
-        numbered = enumerate(document.pieces, start=self._last + 1)
-        self._last += len(document.pieces)
+        pieces = ((file, piece, one.about) for file, one in files for piece in one.pieces)
+        numbered = enumerate(pieces, start=self._last + 1)
+        self._last += sum(len(one.pieces) for one in documents)
         while some := list(islice(numbered, _STEP)):
             await self._database.executemany(
                 "INSERT INTO passages VALUES (?, ?, ?, ?, ?)",
-                [(number, file, *piece) for number, piece in some],
+                [(number, file, *piece) for number, (file, piece, _) in some],
             )
             await self._database.executemany(
                 _INSERT.format(tree=tree),
-                [(number, terms(text), about) for number, (_, _, text) in some],
+                [(number, terms(text), terms(about)) for number, (_, (_, _, text), about) in some],
             )
 
     async def _remove(self, tree: int, file: int) -> None:
