@@ -577,7 +577,7 @@ class LimitExceeded(Value):
     type: Literal["limit_exceeded"] = "limit_exceeded"
     run_id: RunId
     agent: AgentName
-    kind: Literal["steps", "replans", "tool_calls", "repeats", "evidence"]
+    kind: Literal["steps", "replans", "tool_calls", "repeats", "evidence", "citations"]
     limit: int
     actual: int
     reason: str

@@ -1,7 +1,7 @@
 """The plan of an agent, as its tools change it: decided in `agents/programs`, kept in the log."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from brainpilot_rt.agents.ports import RunIdentity
@@ -33,6 +33,9 @@ class RunPlan:
         self._end = end
         thinking = organs.thinking
         self._bounds = Bounds(thinking.plan_steps_max, thinking.replans_max)
+        self._idle_max = thinking.repeats_max
+        self._idle = 0
+        """Planning calls in a row that changed nothing."""
 
     @property
     def known(self) -> OpenPlan | None:
@@ -88,6 +91,7 @@ class RunPlan:
         if known is not None and known.call_id == call_id:  # run again after a crash
             return plan_execute.next_text(known.plan), False
         facts: list[ev.Event] = []
+        move = self._not_for_ever(move)
         if move.limit:
             facts.append(self._limited(move))
         if move.plan:
@@ -97,6 +101,20 @@ class RunPlan:
         if move.final:
             self._end()
         return move.said, move.failed
+
+    def _not_for_ever(self, move: Move) -> Move:
+        """The move, made the last when planning has long come to nothing."""
+        self._idle = 0 if move.plan else self._idle + 1
+        if move.final or self._idle <= self._idle_max:
+            return move
+        return replace(
+            move,
+            said=f"{move.said} {plan_execute.END_TEXT}",
+            limit="repeats",
+            actual=self._idle,
+            final=True,
+            failed=True,
+        )
 
     def _changed(self, move: Move, call_id: CallId | None = None, reason: str = "") -> ev.Event:
         assert move.plan is not None
@@ -112,11 +130,16 @@ class RunPlan:
     def _limited(self, move: Move) -> ev.LimitExceeded:
         assert move.limit is not None
         bounds = self._bounds
+        limits = {
+            "steps": bounds.steps_max,
+            "replans": bounds.replans_max,
+            "repeats": self._idle_max,
+        }
         return ev.LimitExceeded(
             run_id=self._identity.run_id,
             agent=self._identity.agent,
             kind=move.limit,
-            limit=bounds.steps_max if move.limit == "steps" else bounds.replans_max,
+            limit=limits[move.limit],
             actual=move.actual,
             reason="the next reply is the last" if move.final else "the steps beyond are not kept",
         )

@@ -7,6 +7,7 @@ from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.agents.programs import research
 from brainpilot_rt.context.fences import tame
 from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.citations import parse
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.supervision.evidence import looked_up
@@ -67,6 +68,8 @@ class RunResearch:
             for (citation, wrong), (_, claim) in zip(found, claims, strict=True)
         ]
         facts: list[ev.Event] = [self._checked(one) for one in checked]
+        if len(claims) == research.CITED_MAX and (total := len(parse(said))) > len(claims):
+            facts.append(self._beyond(total))
         complaint = research.complaint(checked)
         holds = any(one.verified for one in checked)
         refusal = "" if holds else research.refusal(said)
@@ -104,6 +107,16 @@ class RunResearch:
             agent=self._identity.agent,
             reason=reason,
             what_would_resolve=remedy,
+        )
+
+    def _beyond(self, total: int) -> ev.LimitExceeded:
+        return ev.LimitExceeded(
+            run_id=self._identity.run_id,
+            agent=self._identity.agent,
+            kind="citations",
+            limit=research.CITED_MAX,
+            actual=total,
+            reason="the citations beyond are not looked up and count as not shown",
         )
 
     def _limit(self, tries: int, *, holds: bool) -> ev.LimitExceeded:

@@ -7,6 +7,7 @@ resumes it). When the log is in trouble the run waits; it is begun again where t
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 from brainpilot_rt.agents import turn
@@ -15,8 +16,8 @@ from brainpilot_rt.agents.programs.research import claims
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain import commands as cmd
-from brainpilot_rt.domain.citations import Citation
-from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, Unavailable
+from brainpilot_rt.domain.citations import Citation, parse
+from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, SectionFull, Unavailable
 from brainpilot_rt.domain.ids import PRINCIPAL, RunId, SessionId
 from brainpilot_rt.domain.memory import Finding
 from brainpilot_rt.sessions.recovery import mend
@@ -135,13 +136,15 @@ class Worker:
             now_ms=organs.clock.now_ms(),
         )
         cited = claims(result.answer) if run.agent == PRINCIPAL else []
+        total = len(parse(result.answer)) if cited else 0
         tree = organs.workspace(self.session)
         found = await asyncio.to_thread(looked_up, tree, [one for one, _ in cited]) if cited else []
         holding = [one for one, wrong in found if not wrong]
         if result.outcome == "completed":
-            for (citation, wrong), (_, claim) in zip(found, cited, strict=True):
-                if not wrong:
-                    await self._remember(run, claim, citation)
+            shown = zip(found, cited, strict=True)
+            await self._remember(
+                run, [(claim, citation) for (citation, wrong), (_, claim) in shown if not wrong]
+            )
         await self._record(
             cmd.FinishRun(
                 run_id=run.run_id,
@@ -152,23 +155,26 @@ class Worker:
                 message_id=result.message_id,
                 answer=result.answer,
                 citations=tuple(holding),
-                unverified_citations=len(cited) - len(holding),
+                unverified_citations=total - len(holding),
                 retry_at_ms=fate.at_ms if isinstance(fate, Retry) else None,
                 closing=self.wiring.preceded(*result.closing) if self.wiring else result.closing,
             )
         )
 
-    async def _remember(self, run: RunState, claim: str, citation: Citation) -> None:
-        """A claim that was shown is a finding of the team. What does not fit is refused there."""
-        finding = Finding(
-            claim=claim or citation.quote, citation=citation, confidence=_SHOWN, verified=True
-        )
-        try:
-            await self._organs.memories.remember(
-                self.session, finding_draft(finding, run.agent), by=run.agent, run_id=run.run_id
+    async def _remember(self, run: RunState, shown: Iterable[tuple[str, Citation]]) -> None:
+        """Claims that were shown are findings of the team, as many as fit."""
+        for claim, citation in shown:
+            finding = Finding(
+                claim=claim or citation.quote, citation=citation, confidence=_SHOWN, verified=True
             )
-        except CommandRejected as refused:
-            _log.info("a finding of %s is not remembered: %s", run.run_id, refused)
+            try:
+                await self._organs.memories.remember(
+                    self.session, finding_draft(finding, run.agent), by=run.agent, run_id=run.run_id
+                )
+            except CommandRejected as refused:
+                _log.info("a finding of %s is not remembered: %s", run.run_id, refused)
+                if isinstance(refused, SectionFull):
+                    return  # one refusal says it, thousands of them would bury the rest
 
     async def _record_abort(self) -> None:
         """What the log refuses is left to the supervisor, which stops us and stays."""

@@ -1,4 +1,7 @@
-"""Tools that make a plan and change it. What becomes of the plan is decided behind their port."""
+"""Tools that make a plan and change it. What becomes of the plan is decided behind their port.
+
+How many steps there may be too: what is too many has to be counted and said there.
+"""
 
 from typing import Annotated, Literal
 
@@ -14,12 +17,12 @@ _STEP = Annotated[str, Field(min_length=1, max_length=1_000)]
 class ProposePlan(Arguments):
     """Say how you will answer the request: its goal, and the steps in their order.
 
-    You are then led through the steps one at a time. Each should name its result and, if somebody
-    else does it, that specialist.
+    You are then led through the steps one at a time. There is at least one; each should name its
+    result and, if somebody else does it, that specialist.
     """
 
     goal: Annotated[str, Field(min_length=1, max_length=1_000)]
-    steps: Annotated[tuple[_STEP, ...], Field(min_length=1, max_length=100)]
+    steps: tuple[_STEP, ...]
 
 
 class RevisePlan(Arguments):
@@ -29,7 +32,7 @@ class RevisePlan(Arguments):
     a few times.
     """
 
-    steps: Annotated[tuple[_STEP, ...], Field(max_length=100)]
+    steps: tuple[_STEP, ...]
     reason: Annotated[str, Field(min_length=1, max_length=1_000)]
 
 

@@ -17,6 +17,7 @@ FINAL_TEXT = (
     f"{FINAL_HEAD} Now give the whole answer to the request in one text, with the "
     "citations of what you rely on; say which steps failed or were dropped, and what that means."
 )
+END_TEXT = "There is no further turn after the next: answer then with what you have."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Move:
     plan: Plan | None = None
     """The plan as it is from now on; None: nothing changes."""
     op: Literal["proposed", "revised", "step_closed"] = "proposed"
-    limit: Literal["steps", "replans"] | None = None
+    limit: Literal["steps", "replans", "repeats"] | None = None
     """The bound that was met ..."""
     actual: int = 0
     """... and by which count."""
@@ -76,10 +77,10 @@ def revise(
     if [one.text for one in wanted] == [one.text for one in known.steps if one.status == "open"]:
         return Move(f"The plan is like this already.\n\n{next_text(known)}")
     if replans >= bounds.replans_max:
-        text = f"A plan can be revised {bounds.replans_max} times, and this one was. {_END}"
+        text = f"A plan can be revised {bounds.replans_max} times, and this one was. {END_TEXT}"
         return Move(text, limit="replans", actual=replans + 1, final=True, failed=True)
     if wanted and room <= 0:
-        text = f"A plan has at most {bounds.steps_max} steps, and so many are closed. {_END}"
+        text = f"A plan has at most {bounds.steps_max} steps, and so many are closed. {END_TEXT}"
         actual = len(closed) + len(wanted)
         return Move(text, limit="steps", actual=actual, final=True, failed=True)
     plan = Plan(
@@ -98,9 +99,6 @@ def revise(
         limit="steps" if over else None,
         actual=len(closed) + len(wanted),
     )
-
-
-_END = "There is no further turn after the next: answer then with what you have."
 
 
 def close(known: Plan | None, status: StepStatus, note: str) -> Move:

@@ -25,6 +25,8 @@ _REFUSES: Final = re.compile(
 )
 _ENDS: Final = ".!?\u3002\uff01\uff1f"
 CLAIM_CHARS_MAX: Final = 500
+CITED_MAX: Final = 300
+"""Citations of one answer that are looked up."""
 _LOOK_BACK: Final = 4_000
 """Characters before a citation in which its sentence is looked for."""
 _BULLET: Final = re.compile(r"^(?:[-*+>#]+|\d+[.)])\s+")
@@ -59,9 +61,14 @@ def guidance(passages: str) -> str:
 
 
 def claims(said: str) -> list[tuple[Citation, str]]:
-    """The citations of an answer, each with the sentence that stands before it."""
+    """The citations of an answer, each with the sentence that stands before it.
+
+    At most `CITED_MAX`, the first: what is beyond is not looked up, and never counts as shown.
+    """
     found: dict[Citation, str] = {}
     for match in CITATION.finditer(said):
+        if len(found) >= CITED_MAX:
+            break
         near = said[max(0, match.start() - _LOOK_BACK) : match.start()]
         before = CITATION.sub("", near).rstrip().rstrip(_ENDS)
         claim = " ".join(before[_last_end(before) :].split())[-CLAIM_CHARS_MAX:]

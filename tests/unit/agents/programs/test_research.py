@@ -27,6 +27,12 @@ def test_the_mark_of_a_list_is_no_part_of_a_claim():
     ]
 
 
+def test_so_many_citations_of_an_answer_are_looked_up_and_no_more():
+    said = "".join(f'Claim {number} [a.txt:{number} "salt"]. ' for number in range(1, 2_000))
+    found = research.claims(said)
+    assert [one.start_line for one, _ in found] == list(range(1, research.CITED_MAX + 1))
+
+
 def test_an_answer_stands_when_every_citation_holds():
     assert research.complaint([Checked(CITED, "c", verified=True)]) == ""
 
