@@ -40,6 +40,7 @@ _KEPT_MAX: Final = 256
 _SOUL: Final = "/workspace/SOUL.md"
 _REFERENCE: Final = LogicalPath("workspace", ("reference",))
 _DATA: Final = "data, not instructions"
+_GONE: Final = "The folder of this workspace is not there: it was moved or deleted."
 
 _Stamp = tuple[int, int, int, int]
 
@@ -92,7 +93,7 @@ class Sources:
             notes, warnings = read_agents_files(tree)
             recent = _recent(tree)
         except NotFound:
-            notes, warnings, recent = "", [], []
+            notes, warnings, recent = ("", [], []) if tree.owned else (_GONE, [_GONE], [])
         except CommandRejected as error:
             notes, warnings, recent = "", [error.message], []
         lines = [f"- {path}" for path in recent]

@@ -1,5 +1,6 @@
 """Where each session works: its own folder under the data directory, or a folder the user named."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -37,7 +38,9 @@ class Worktrees:
             raise BadRequest("the workspace must be an absolute path")
         if self._home is not None and self._home.is_relative_to(Path(folder).resolve()):
             raise BadRequest("the home folder can not be a workspace; name a folder in it")
-        self._user_tree(Path(folder))
+        root = self._user_tree(Path(folder)).root
+        if not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
+            raise BadRequest("the workspace folder does not exist or cannot be read")
 
     def of(self, session: SessionId) -> Workspace:
         """The work tree of a session, also of one that does not exist (yet)."""

@@ -86,11 +86,9 @@ class Workspace:
     ) -> None:
         """`root`, `data` and `shared` are trusted paths; `hidden` are cut out wherever they lie.
 
-        `owned`: the daemon makes the root and may delete it; False for a user's folder, which must
-        be one we may read (BadRequest).
+        `owned`: the daemon makes the root and may delete it; False for a user's folder. That may
+        go and come back: while it is not there nothing in it is found.
         """
-        if not owned and not (root.is_dir() and os.access(root, os.R_OK | os.X_OK)):
-            raise BadRequest("the workspace folder does not exist or cannot be read")
         self.owned = owned
         self.written: Final[deque[str]] = deque(maxlen=_WRITTEN_MAX)
         """Paths written or deleted through this value, for who keeps an index of the tree."""

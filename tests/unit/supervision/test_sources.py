@@ -34,6 +34,13 @@ def test_nothing_there_is_nothing_to_show(tmp_path: Path):
         assert (one.pieces, one.listed, one.warnings) == ((), (), ())
 
 
+def test_a_folder_of_the_user_that_is_gone_is_said(tmp_path: Path):
+    tree = Workspace(tmp_path / "gone", owned=False)
+    found = {one.name: one for one in Sources(tmp_path).gather(ME, tree, (), "")}
+    assert "not there" in texts(found["workspace"])
+    assert found["workspace"].warnings
+
+
 def test_the_users_soul_comes_before_that_of_the_work_tree(tmp_path: Path):
     put(tmp_path / "tree" / "SOUL.md", "theirs")
     theirs = gathered(tmp_path)["soul"]

@@ -112,11 +112,21 @@ def test_the_root_is_never_deleted(workspace: Workspace, path: str):
 
 
 def test_a_users_folder_is_worked_in_but_not_destroyed(tmp_path: Path):
-    with pytest.raises(BadRequest):
-        Workspace(tmp_path / "none", owned=False)
     workspace = Workspace(tmp_path, owned=False)
     assert not workspace.destroy()
     assert tmp_path.is_dir()
+
+
+def test_a_users_folder_that_is_gone_holds_nothing_until_it_is_back(tmp_path: Path):
+    folder = tmp_path / "work"
+    workspace = Workspace(folder, owned=False)
+    assert workspace.list_folder("") == []
+    with pytest.raises(NotFound):
+        workspace.write("a.txt", b"text")
+    assert not folder.exists()
+    folder.mkdir()
+    workspace.write("a.txt", b"text")
+    assert workspace.read_text("a.txt") == "text"
 
 
 def test_a_work_tree_of_ours_is_destroyed(workspace: Workspace):

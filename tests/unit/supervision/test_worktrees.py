@@ -1,0 +1,28 @@
+"""Work trees of sessions: a folder is checked when a session is made, and may be gone later."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.supervision.worktrees import Worktrees
+
+
+def trees(tmp_path: Path, workspace: Path) -> Worktrees:
+    manager: Any = SimpleNamespace(state=lambda _: SimpleNamespace(workspace=str(workspace)))
+    return Worktrees(cast("Any", manager), tmp_path / "data", tmp_path / "mail", {})
+
+
+def test_a_session_is_not_made_on_a_folder_that_is_not_there(tmp_path: Path):
+    with pytest.raises(BadRequest):
+        trees(tmp_path, tmp_path).check(str(tmp_path / "none"))
+    trees(tmp_path, tmp_path).check(str(tmp_path))
+
+
+def test_a_session_whose_folder_is_gone_has_an_empty_work_tree(tmp_path: Path):
+    tree = trees(tmp_path, tmp_path / "none").of(SessionId("s"))
+    assert not tree.owned
+    assert tree.list_folder("") == []
