@@ -43,11 +43,17 @@ class Worktrees:
             raise BadRequest("the workspace folder does not exist or cannot be read")
 
     def of(self, session: SessionId) -> Workspace:
-        """The work tree of a session, also of one that does not exist (yet)."""
+        """The work tree of a session, also of one that does not exist (yet).
+
+        Which folder the user named is known only of a session in memory; else it is its own one.
+        """
         kept = self._kept.get(session)
         if kept is not None:
             return kept
-        named = self._named(session)
+        try:
+            named = self._manager.state(session).workspace
+        except RuntimeFault:
+            return self._own_tree(session)  # not kept: it may be another once it is in memory
         tree = self._user_tree(Path(named)) if named else self._own_tree(session)
         self._kept[session] = tree
         return tree
@@ -64,12 +70,6 @@ class Worktrees:
     def forget(self, session: SessionId) -> None:
         """Drop what is remembered of a session."""
         self._kept.pop(session, None)
-
-    def _named(self, session: SessionId) -> str | None:
-        try:
-            return self._manager.state(session).workspace
-        except RuntimeFault:
-            return None
 
     def _own_tree(self, session: SessionId) -> Workspace:
         return Workspace(

@@ -5,6 +5,7 @@ exist for its files to be asked for.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from brainpilot_rt.domain.errors import BadRequest, NotFound, TooLarge
+from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.server.bodies import Body, decode_base64, parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
@@ -47,16 +49,20 @@ class FileRoutes:
         self._backend = backend
         self._config = config
 
-    def _asked(self, request: Request, default: str | None = None) -> tuple[Workspace, str]:
-        session = session_of(request)
+    async def _tree(self, session: SessionId) -> Workspace:
+        with contextlib.suppress(NotFound):  # a session to come has its drafts already
+            await self._backend.view(session)  # only a session in memory knows its work tree
+        return self._backend.workspace(session)
+
+    async def _asked(self, request: Request, default: str | None = None) -> tuple[Workspace, str]:
         path = request.query_params.get("path") or default
         if path is None:
             raise BadRequest("path required")
-        return self._backend.workspace(session), path
+        return await self._tree(session_of(request)), path
 
     async def index(self, request: Request) -> Response:
         """GET /sessions/{id}/files: one level."""
-        workspace, path = self._asked(request, "/workspace")
+        workspace, path = await self._asked(request, "/workspace")
         try:
             entries = await asyncio.to_thread(workspace.list_folder, path)
         except NotFound:
@@ -66,14 +72,14 @@ class FileRoutes:
 
     async def content(self, request: Request) -> Response:
         """GET /sessions/{id}/files/content: a text file."""
-        workspace, path = self._asked(request)
+        workspace, path = await self._asked(request)
         data = await asyncio.to_thread(workspace.read_bytes, path)
         text = data.decode("utf-8", "replace")
         return json_response((200, {"path": path, "content": text, "size": len(data)}))
 
     async def raw(self, request: Request) -> Response:
         """GET /sessions/{id}/files/raw: the bytes, all or one range of them."""
-        workspace, path = self._asked(request)
+        workspace, path = await self._asked(request)
         asked = request.headers.get("range")
         raw = await asyncio.to_thread(workspace.open_raw, path)
         headers = {
@@ -104,19 +110,19 @@ class FileRoutes:
         body = await read_body(request, self._config.http.upload_bytes_max)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/octet-stream":
-            workspace, path = self._asked(request)
+            workspace, path = await self._asked(request)
         else:
             asked = parse(UploadBody, parse_object(body))
             if len(asked.content_base64) > JSON_UPLOAD_BYTES_MAX * 4 // 3 + 4:
                 raise TooLarge(f"a file in JSON has at most {JSON_UPLOAD_BYTES_MAX:,} bytes")
             body = await decode_base64(asked.content_base64)
-            workspace, path = self._backend.workspace(session), asked.path
+            workspace, path = await self._tree(session), asked.path
         written = await asyncio.to_thread(workspace.write, path, body)
         return json_response((201, {"path": written.short, "size": len(body)}))
 
     async def delete(self, request: Request) -> Response:
         """DELETE /sessions/{id}/files."""
-        workspace, path = self._asked(request)
+        workspace, path = await self._asked(request)
         if await asyncio.to_thread(workspace.delete, path):
             return json_response((200, {"deleted": True}))
         message = "there is no such file"

@@ -1,6 +1,7 @@
 """The offline team on folders nobody tidied: many files, none, binary ones, forbidden ones."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +109,25 @@ async def test_files_that_can_not_be_read_keep_nobody_from_the_others(
     assert "Marta Voss" in turn["answer"]
     assert "nobody you may know" not in str(turn)
     assert "good.txt" in [one["path"] for one in turn["citations"]]
+
+
+async def test_a_folder_is_still_the_workspace_after_a_restart_and_may_be_gone(
+    tmp_path: Path, folder: Path
+) -> None:
+    home = DaemonHome(tmp_path, env={"BP_OFFLINE": "1"})
+    async with home.running() as daemon:
+        name = await session(daemon, workspace=str(folder))
+    (folder / "good.txt").write_text(FACT)
+    async with home.running() as daemon:
+        listed = await daemon.http.get(f"/sessions/{name}/files")
+        assert [one["name"] for one in listed.json()] == ["good.txt"]
+        await say(daemon, name, QUESTION)
+        lines = await finished(daemon, name)
+        assert "Marta Voss" in of_type(lines, "host_turn_finished")[0]["answer"]
+    shutil.rmtree(folder)
+    async with home.running() as daemon:
+        await say(daemon, name, QUESTION)
+        lines = await finished(daemon, name, turns=2)
+        assert "Traceback" not in daemon.said()
+    assert [one["outcome"] for one in of_type(lines, "host_turn_finished")] == ["completed"] * 2
+    assert violations(lines) == []
