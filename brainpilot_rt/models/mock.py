@@ -26,6 +26,7 @@ from brainpilot_rt.domain.model_calls import (
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.models.offline import tool_call
 from brainpilot_rt.models.offline_rules import Step
+from brainpilot_rt.models.surrogates import mended_json
 
 MOCK: Final = ModelRef(provider="mock", model="mock")
 
@@ -75,7 +76,7 @@ def _directive(prompt: str) -> Step | None:
         arguments: object = json.loads(match["arguments"] or "{}")
     except ValueError:
         return None
-    return Step(match["name"], cast("dict[str, Any]", arguments))
+    return Step(match["name"], mended_json(cast("dict[str, Any]", arguments)))
 
 
 def _finished(message: AssistantMessage, stop: StopReason) -> ReplyFinished:

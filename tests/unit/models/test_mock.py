@@ -50,3 +50,9 @@ async def test_a_directive_that_is_no_json_is_ordinary_text() -> None:
     last = (await _events(UserMessage(text="[[tool:ls {nope}]]")))[-1]
     assert isinstance(last, ReplyFinished)
     assert last.message.tool_calls == ()
+
+
+async def test_half_a_character_in_a_directive_is_mended() -> None:
+    last = (await _events(UserMessage(text='[[tool:ls {"path": "a\\ud800"}]]')))[-1]
+    assert isinstance(last, ReplyFinished)
+    assert last.message.tool_calls[0].arguments == {"path": "a\ufffd"}
