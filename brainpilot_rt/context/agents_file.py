@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from brainpilot_rt.domain.errors import CommandRejected, NotFound
+from brainpilot_rt.domain.errors import BadRequest, CommandRejected, NotFound
 from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.paths import LogicalPath
+from brainpilot_rt.workspace.walk import is_binary
 
 AGENTS_FILE: Final = "AGENTS.md"
 AGENTS_BYTES_MAX: Final = 32 * 1024
@@ -73,7 +74,10 @@ def fenced(files: Iterable[tuple[str, str]]) -> tuple[str, list[str]]:
 
 
 def _read(workspace: Workspace, path: LogicalPath) -> str:
-    return workspace.read_text(str(path), _READ_BYTES_MAX).removeprefix("\ufeff")
+    data = workspace.read_bytes(str(path), _READ_BYTES_MAX)
+    if is_binary(data):
+        raise BadRequest(f"{path}: it is no text")
+    return data.decode("utf-8", "replace").removeprefix("\ufeff")
 
 
 def _fence(text: str) -> str:

@@ -34,11 +34,13 @@ class ToolGate:
         self._refused_repeats = 0
         self._admitted: frozenset[CallId] = frozenset()
         self._asked: dict[CallId, str] = {}
+        self._checked: set[CallId] = set()
 
     def begin(self, calls: Sequence[ToolCall]) -> tuple[ev.Event, ...]:
         """The calls of one reply; what is to be recorded of their number."""
         self._admitted = frozenset(call.call_id for call in calls[: self._calls_max])
         self._asked = {call.call_id: _key(call) for call in calls}
+        self._checked.clear()
         if len(calls) <= self._calls_max:
             return ()
         rest = len(calls) - self._calls_max
@@ -46,6 +48,7 @@ class ToolGate:
 
     def check(self, call: ToolCall) -> tuple[str, tuple[ev.Event, ...]]:
         """Why this call may not run (empty: it may), and what is to be recorded of that."""
+        self._checked.add(call.call_id)
         if call.call_id not in self._admitted:
             text = f"one reply may make {self._calls_max} calls; make this one in the next reply"
             return text, ()
@@ -56,16 +59,28 @@ class ToolGate:
 
     def note(self, result: ToolResult) -> tuple[ev.Event, ...]:
         """A call has ended; what is to be recorded of its tool."""
-        if result.status not in ("completed", "failed"):
+        astray = result.status == "refused" and result.call_id not in self._checked
+        if result.status not in ("completed", "failed") and not astray:
             return ()
         digest = hashlib.sha256(result.content.encode("utf-8", "replace")).hexdigest()
-        self._repeats.note(self._asked.get(result.call_id, result.call_id), digest)
+        key = self._asked.get(result.call_id, result.call_id)
+        self._repeats.note(key, digest)
+        if astray:
+            return self._note_astray(result.name, self._repeats.times(key))
         if result.name in EXEMPT:
             return ()
         failed = result.status == "failed" or not result.content.strip()
         before = self._circuit(result.name)
         after = self._breaker.after(before, failed=failed, now_s=self._organs.clock.monotonic())
         return self._turned(result.name, before, after, "it failed" if failed else "it works")
+
+    def _note_astray(self, name: str, times: int) -> tuple[ev.Event, ...]:
+        """A call that is none (no such tool, wrong arguments) never comes to `check`."""
+        if times <= self._repeats_max:
+            return ()
+        self._end()
+        reason = f"{name} can not be called like this; the next reply is the last"
+        return (self._limit("repeats", self._repeats_max, times, reason),)
 
     def _refuse_repeat(self, call: ToolCall, times: int) -> tuple[str, tuple[ev.Event, ...]]:
         self._refused_repeats += 1

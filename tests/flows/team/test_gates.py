@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.settings import ThinkingSettings
@@ -119,6 +121,25 @@ async def test_a_call_in_circles_is_refused_and_the_run_ended(tmp_path: Path):
     assert bench.runs == 2
     assert len(model.requests) == 5
     assert not model.requests[-1].tools
+
+
+@pytest.mark.parametrize("call", [Call("read", {"at": 7}), Call("fly", {})])
+async def test_a_call_that_is_none_is_not_made_for_ever(tmp_path: Path, call: Call):
+    bench = Bench()
+    model = ScriptedModel()
+    for _ in range(20):
+        model.say("principal", call)
+    setup = Setup(tools=bench.tools(), thinking=ThinkingSettings(repeats_max=2))
+    async with team(memory_log(), model.stream, tmp_path, setup) as crew:
+        await crew.create()
+        await crew.post("Look.")
+        await crew.settled()
+        [limit] = [
+            one.event for one in await crew.events() if isinstance(one.event, ev.LimitExceeded)
+        ]
+        assert (limit.kind, limit.limit, limit.actual) == ("repeats", 2, 3)
+    assert bench.runs == 0
+    assert len(model.requests) == 4
 
 
 async def test_more_calls_than_one_reply_may_make_are_refused(tmp_path: Path):

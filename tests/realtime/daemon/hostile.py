@@ -50,22 +50,19 @@ class World:
         `calls`: more requests for a reply than that would be a loop.
         """
         before = len(self.told.asks)
+        turns = len(of_type(await log_lines(self.daemon, name), "host_turn_finished"))
         await say(self.daemon, name, text)
-        lines = await finished(self.daemon, name, turns=_turns(await self.lines(name)) + 1)
+        lines = await finished(self.daemon, name, turns=turns + 1)
         last = (await history(self.daemon, name))[-1]
         events = await until(self.daemon, name, lambda frame: frame == last)
         asks = self.told.asks[before:]
         assert len(asks) <= calls, [ask.last[-200:] for ask in asks]
         await say(self.daemon, name, NEXT)
-        after = await finished(self.daemon, name, turns=_turns(lines) + 1)
+        after = await finished(self.daemon, name, turns=turns + 2)
         assert violations(after) == []
         assert of_type(after, "host_turn_finished")[-1]["answer"] == HERE
         assert len(self.told.asks) <= before + len(asks) + 2
         return Seen(lines, events, asks)
-
-    async def lines(self, name: str) -> list[Json]:
-        """The log of a session."""
-        return await log_lines(self.daemon, name)
 
 
 @dataclass
@@ -91,10 +88,6 @@ class Seen:
     def results(self) -> list[str]:
         """What the tools answered, in order."""
         return [str(one.get("content", "")) for one in of_type(self.lines, "tool_finished")]
-
-
-def _turns(lines: list[Json]) -> int:
-    return len(of_type(lines, "host_turn_finished"))
 
 
 def with_next(script: Script) -> Script:

@@ -80,3 +80,8 @@ def test_no_text_closes_its_own_fence(text: str):
         fence = shown.rpartition("\n")[2]
         assert set(fence) == {"`"}
         assert shown.count(fence) == 2
+
+
+def test_a_file_that_is_no_text_is_left_out_and_said(tmp_path: Path):
+    (tmp_path / "AGENTS.md").write_bytes("Use tabs.".encode("utf-16"))
+    assert read_agents_files(Workspace(tmp_path)) == ("", ["AGENTS.md was not read: it is no text"])
