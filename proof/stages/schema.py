@@ -21,6 +21,12 @@ from proof.stage import Number, Outcome, Stage, Task
 STREAMS = "events|/sse/"
 NOT_ASKED = "positive_data_acceptance,ensure_resource_availability"
 """The second: a repeated Idempotency-Key answers with a session that was deleted meanwhile."""
+EXCEPT = """\
+[[operations]]
+include-name = "GET /sessions/{id}/agents"
+checks.use_after_free.enabled = false
+"""
+"""BrainPilot's interface wants an empty team, not 404, for a session that does not exist."""
 
 
 def run(task: Task) -> Outcome:
@@ -31,6 +37,7 @@ def run(task: Task) -> Outcome:
 async def _run(task: Task) -> Outcome:
     outcome = Outcome()
     home = DaemonHome(task.folder, env={"BP_OFFLINE": "1"})
+    (task.folder / "schemathesis.toml").write_text(EXCEPT, encoding="ascii")
     cases = Counter[str]()
     async with home.running() as daemon:
         for name, token in (("with the token", daemon.token), ("without", "")):

@@ -88,10 +88,31 @@ class Follower:
 
     _key = ""
 
-    def event_ids(self) -> list[str]:
-        """What each frame is known by."""
-        frames = [json.loads(data) for _, data in self.frames]
-        return [frame["_event_id"] for frame in frames if "_event_id" in frame]
+    def story(self) -> dict[str, list[str]]:
+        """The ids of the events in their order, and of each text (by its id) those of its pieces.
+
+        What is promised of two texts that grow at the same time is that each is whole, in order
+        and between its start and its end, not how their pieces lie among each other: who reads
+        them later gets each in one piece.
+        """
+        told: dict[str, list[str]] = {"": []}
+        begun: set[str] = set()
+        for frame in (json.loads(data) for _, data in self.frames):
+            key, text = frame.get("_event_id"), frame.get("message_id", "")
+            match frame["type"].rsplit("_", 1)[-1]:
+                case "CONTENT":
+                    known = text if text in begun else f"{text} outside of its start and end"
+                    told.setdefault(known, []).append(key)
+                    continue
+                case "START":
+                    begun.add(text)
+                case "END":
+                    begun.discard(text)
+                case _:
+                    pass
+            if key is not None:
+                told[""].append(key)
+        return told
 
     def titles(self) -> int:
         """How many frames it has."""
@@ -369,25 +390,30 @@ async def _cut(task: Task, daemon: RunningDaemon, outcome: Outcome) -> dict[str,
         await _write(daemon, session, 1)  # one more frame wakes the reader of all
         results = [await one for one in pieces]
         await reading
-    wanted = whole.event_ids()
+    wanted = whole.story()
     cuts = 0
     for number, (follower, count) in enumerate(results):
         cuts += count
-        got = follower.event_ids()
-        if got[: len(wanted)] != wanted[: len(got)] or len(got) < len(wanted) - 1:
-            outcome.failures.append(
-                f"cut (seed {task.seed}): reader {number} saw {len(got)} frames, one reader "
-                f"{len(wanted)}; they differ"
-            )
+        if wrong := _differs(follower.story(), wanted):
+            outcome.failures.append(f"cut (seed {task.seed}): reader {number}: {wrong}")
     outcome.numbers.append(
         Number(
             "SSE: readers cut after random bytes and resumed: frames lost or doubled",
             "0",
             "0" if not outcome.failures else "see failures",
-            f"{readers} readers, {cuts} cuts, {len(wanted)} frames each",
+            f"{readers} readers, {cuts} cuts, {sum(map(len, wanted.values()))} frames each",
         )
     )
-    return {"readers": readers, "cuts": cuts, "frames": len(wanted)}
+    return {"readers": readers, "cuts": cuts, "frames": sum(map(len, wanted.values()))}
+
+
+def _differs(got: dict[str, list[str]], wanted: dict[str, list[str]]) -> str:
+    """How two readings of one story differ; empty when they do not (the last frame may miss)."""
+    for part in wanted.keys() | got.keys():
+        one, other = got.get(part, []), wanted.get(part, [])
+        if one[: len(other)] != other[: len(one)] or len(one) < len(other) - (part == ""):
+            return f"{part or 'events'}: {len(one)} frames, one reader saw {len(other)}"
+    return ""
 
 
 def _health_s(url: str) -> float:
