@@ -60,4 +60,27 @@ REQUIREMENTS: Final[Mapping[str, str]] = {
     "steer": (
         "A message during a run joins at the next boundary and is echoed then (B8, lesson 36)."
     ),
+    "intent": (
+        "What a message wants is said with how sure and why; a classifier in trouble is "
+        "replaced by rules (turn-loop 1.4)."
+    ),
+    "programs": "Each intent has its program, and none goes on for ever (turn-loop 1.4, D6).",
+    "plan-resume": "A plan goes on in its open step after any crash (D8).",
+    "evidence": (
+        "A claim is shown as verified only when its quote stands in the cited lines; without "
+        "evidence there is a typed refusal (turn-loop 1.4)."
+    ),
+    "gates": (
+        "Breakers, repeats and counts refuse a call before it runs (turn-loop 1.5), and say so."
+    ),
+    "run-told": "The span and the summary of a run are its last events, in that order.",
+    "memory": (
+        "What a team remembers outlives its agents and restarts, within the budgets and "
+        "policies of its sections (turn-loop 1.3)."
+    ),
+    "context": (
+        "Each turn is assembled anew from live files and rows, and can be shown (agent-runs 3.7)."
+    ),
+    "compaction": "A compaction frees room as measured, or stops with a typed error, no loop.",
+    "skills": "Skills are found, read in steps, and a broken one is said to be broken.",
 }

@@ -41,6 +41,7 @@ def summaries(model: ScriptedModel) -> list[ModelRequest]:
     return [one for one in model.requests if one.system == SYSTEM]
 
 
+@pytest.mark.requirement("context")
 async def test_a_file_and_a_fact_changed_during_a_turn_are_read_in_the_next(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", gate := Gate(), LOOK)
@@ -70,6 +71,7 @@ async def test_a_file_and_a_fact_changed_during_a_turn_are_read_in_the_next(tmp_
         assert (known.items, len(known.item_ids), known.budget) == (1, 1, 1200)
 
 
+@pytest.mark.requirement("context")
 async def test_a_text_is_stored_once_and_named_by_its_digest_after_that(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", LOOK)
@@ -100,6 +102,7 @@ async def test_a_text_is_stored_once_and_named_by_its_digest_after_that(tmp_path
         assert (shown["n"], shown["agent"], shown["total"]) == (3, "principal", 3)
 
 
+@pytest.mark.requirement("context")
 async def test_what_nobody_can_read_is_said_and_ends_nothing(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "Done.")
@@ -118,6 +121,7 @@ async def test_what_nobody_can_read_is_said_and_ends_nothing(tmp_path: Path):
         assert "root:" not in model.requests[0].system
 
 
+@pytest.mark.requirement("context")
 async def test_a_model_that_fails_is_told_in_one_line_until_it_answers(tmp_path: Path):
     model = ScriptedModel()
     attempt = AttemptFailed(attempt=1, attempts_max=2, delay_s=0.1, reason="too busy")
@@ -134,6 +138,7 @@ async def test_a_model_that_fails_is_told_in_one_line_until_it_answers(tmp_path:
         assert "Degraded: the model fails: too busy" in model.requests[1].system
 
 
+@pytest.mark.requirement("compaction")
 async def test_a_long_conversation_is_compacted_and_stays_so_after_a_restart(tmp_path: Path):
     model = ScriptedModel()
     log = memory_log()
@@ -173,6 +178,7 @@ async def test_a_long_conversation_is_compacted_and_stays_so_after_a_restart(tmp
     ("said", "code"),
     [("z" * 9_000, "no_room_freed"), ("", "empty_summary"), (None, "model_failed")],
 )
+@pytest.mark.requirement("compaction")
 async def test_a_compaction_that_frees_nothing_is_tried_twice_and_the_run_goes_on(
     tmp_path: Path, said: str | None, code: str
 ):
@@ -208,6 +214,7 @@ async def answers(crew: Team) -> list[str]:
     ]
 
 
+@pytest.mark.requirement("context")
 async def test_what_is_no_longer_in_the_window_is_remembered_for_the_model(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "The key is under the red stone. " + "x" * 3_000)
@@ -241,6 +248,7 @@ def pairs_are_whole(request: ModelRequest) -> bool:
     return results == calls
 
 
+@pytest.mark.requirement("compaction")
 async def test_calls_keep_their_results_when_a_run_of_many_turns_is_compacted(tmp_path: Path):
     model = ScriptedModel()
     for number in range(30):

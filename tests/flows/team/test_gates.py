@@ -56,6 +56,7 @@ def look(at: str = "", name: str = "search") -> Call:
 BROKEN = ToolOutput("broken", failed=True)
 
 
+@pytest.mark.requirement("gates")
 async def test_a_tool_that_keeps_failing_is_left_alone_and_tried_again(tmp_path: Path):
     bench = Bench(BROKEN, BROKEN, ToolOutput("  "))
     model = ScriptedModel()
@@ -87,6 +88,7 @@ async def test_a_tool_that_keeps_failing_is_left_alone_and_tried_again(tmp_path:
     assert bench.runs == 6
 
 
+@pytest.mark.requirement("gates")
 async def test_tools_whose_failure_is_an_answer_have_no_breaker(tmp_path: Path):
     bench = Bench(*[BROKEN] * 8)
     model = ScriptedModel()
@@ -101,6 +103,7 @@ async def test_tools_whose_failure_is_an_answer_have_no_breaker(tmp_path: Path):
     assert bench.runs == 8
 
 
+@pytest.mark.requirement("gates")
 async def test_a_call_in_circles_is_refused_and_the_run_ended(tmp_path: Path):
     bench = Bench()
     model = ScriptedModel()
@@ -124,6 +127,7 @@ async def test_a_call_in_circles_is_refused_and_the_run_ended(tmp_path: Path):
 
 
 @pytest.mark.parametrize("call", [Call("read", {"at": 7}), Call("fly", {})])
+@pytest.mark.requirement("gates")
 async def test_a_call_that_is_none_is_not_made_for_ever(tmp_path: Path, call: Call):
     bench = Bench()
     model = ScriptedModel()
@@ -142,6 +146,7 @@ async def test_a_call_that_is_none_is_not_made_for_ever(tmp_path: Path, call: Ca
     assert len(model.requests) == 4
 
 
+@pytest.mark.requirement("gates")
 async def test_more_calls_than_one_reply_may_make_are_refused(tmp_path: Path):
     bench = Bench()
     model = ScriptedModel()

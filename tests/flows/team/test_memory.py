@@ -45,6 +45,7 @@ def notes(crew: Team) -> None:
     (root / "notes.txt").write_text("Tunnel 3.\nIn it, flutter begins at 20 Hz.\n")
 
 
+@pytest.mark.requirement("memory")
 async def test_a_finding_outlives_its_agent_its_session_in_memory_and_a_restart(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", send("librarian"))
@@ -77,6 +78,7 @@ async def test_a_finding_outlives_its_agent_its_session_in_memory_and_a_restart(
         assert said[-1] == "assistant: At 20 Hz."
 
 
+@pytest.mark.requirement("evidence")
 async def test_a_quote_that_is_not_in_its_lines_is_kept_as_not_verified(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", Call("record_finding", {**FINDING, "start_line": 1, "end_line": 1}))
@@ -93,6 +95,7 @@ async def test_a_quote_that_is_not_in_its_lines_is_kept_as_not_verified(tmp_path
         assert "no such text file" in items[1].content
 
 
+@pytest.mark.requirement("memory")
 async def test_a_full_section_is_said_to_the_model_and_the_run_goes_on(tmp_path: Path):
     model = ScriptedModel()
     fact = {"section": "facts", "content": "likes tea", "block": "human"}
@@ -110,6 +113,7 @@ async def test_a_full_section_is_said_to_the_model_and_the_run_goes_on(tmp_path:
         assert [one.event.type for one in await crew.events()].count("memory_refused") == 1
 
 
+@pytest.mark.requirement("memory")
 async def test_an_agent_forgets_what_is_its_own_and_lists_what_there_is(tmp_path: Path):
     model = ScriptedModel()
     user = AgentName("user")
@@ -168,6 +172,7 @@ def overflowing(model: ScriptedModel) -> None:
     model.say("principal", "Learnt.")
 
 
+@pytest.mark.requirement("memory")
 async def test_evicted_lessons_are_summarised_beside_the_run(tmp_path: Path):
     model, answers = ScriptedModel(), ScriptedModel()
     overflowing(model)
@@ -189,6 +194,7 @@ async def test_evicted_lessons_are_summarised_beside_the_run(tmp_path: Path):
         assert "lesson 0" in str(asked.messages[0])
 
 
+@pytest.mark.requirement("memory")
 async def test_the_offline_model_summarises_what_was_evicted(tmp_path: Path):
     model = ScriptedModel()
     overflowing(model)
@@ -207,6 +213,7 @@ async def test_the_offline_model_summarises_what_was_evicted(tmp_path: Path):
         assert len(lessons[0].content) < 8_000
 
 
+@pytest.mark.requirement("memory")
 async def test_a_summary_that_fails_or_is_longer_is_given_up_and_said(tmp_path: Path):
     for number, reply in enumerate((Reply(("x" * 40_000,)), Reply(("",)), None)):
         model, answers = ScriptedModel(), ScriptedModel()
@@ -223,6 +230,7 @@ async def test_a_summary_that_fails_or_is_longer_is_given_up_and_said(tmp_path: 
             assert "memory_summarised" not in [one.event.type for one in await crew.events()]
 
 
+@pytest.mark.requirement("memory")
 async def test_a_memory_is_read_once_however_many_ask_at_once(tmp_path: Path):
     log = memory_log()
     async with team(log, ScriptedModel().stream, tmp_path) as crew:
@@ -237,6 +245,7 @@ async def test_a_memory_is_read_once_however_many_ask_at_once(tmp_path: Path):
             await memories.of(SESSION)
 
 
+@pytest.mark.requirement("memory")
 async def test_many_may_ask_for_a_memory_while_it_is_read_and_miss_nothing(tmp_path: Path):
     log = memory_log()
     async with team(log, ScriptedModel().stream, tmp_path) as crew:
@@ -268,6 +277,7 @@ def keeping(request: ModelRequest) -> Reply:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.requirement("memory")
 async def test_a_crash_after_any_commit_keeps_everything_once(tmp_path: Path):
     async def stream(request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         model = ScriptedModel()

@@ -6,6 +6,8 @@ The same team as ever; only the model is made of rules.
 import re
 from pathlib import Path
 
+import pytest
+
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.citations import parse
 from brainpilot_rt.domain.ids import SessionId
@@ -53,6 +55,7 @@ async def asked(crew: Team, question: str) -> list[ev.Recorded]:
     return await crew.events()
 
 
+@pytest.mark.requirement("programs")
 async def test_a_composite_question_becomes_a_plan_of_three_specialists_and_a_cited_report(
     tmp_path: Path,
 ):
@@ -75,6 +78,7 @@ async def test_a_composite_question_becomes_a_plan_of_three_specialists_and_a_ci
     assert {one.purpose for one in facts if isinstance(one, ev.ModelAsked)} == {"classify"}
 
 
+@pytest.mark.requirement("programs")
 async def test_a_simple_question_is_answered_as_ever(tmp_path: Path):
     async with team(memory_log(), offline.stream, tmp_path, setup()) as crew:
         events = await asked(crew, "Why are the tomatoes watered in the morning?")
@@ -84,6 +88,7 @@ async def test_a_simple_question_is_answered_as_ever(tmp_path: Path):
     assert not [one for one in events if isinstance(one.event, ev.PlanChanged)]
 
 
+@pytest.mark.requirement("evidence")
 async def test_a_question_that_nothing_answers_is_no_claim(tmp_path: Path):
     async with team(memory_log(), offline.stream, tmp_path, setup()) as crew:
         await asked(crew, "How many zeppelins crossed Patagonia?")

@@ -57,6 +57,7 @@ def _said(request: ModelRequest) -> tuple[str | Call, ...]:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.requirement("plan-resume")
 async def test_a_crash_after_any_commit_of_a_plan_resumes_in_the_middle_of_it(tmp_path: Path):
     first = NotedLog(clock=LoopClock())
     async with team(first, play, tmp_path) as crew:

@@ -71,6 +71,7 @@ def model_of(*replies: Sequence[str | Call]) -> ScriptedModel:
     return model
 
 
+@pytest.mark.requirement("programs")
 async def test_a_greeting_is_answered_at_once_without_tools(tmp_path: Path):
     model = model_of(["Hello."])
     async with team(memory_log(), model.stream, tmp_path) as crew:
@@ -82,6 +83,7 @@ async def test_a_greeting_is_answered_at_once_without_tools(tmp_path: Path):
     assert offered(model) == [set()]
 
 
+@pytest.mark.requirement("run-told")
 async def test_one_run_can_be_followed_from_its_letter_to_its_summary(tmp_path: Path):
     model = ScriptedModel()
     usage = Usage(input=100, output=20)
@@ -130,6 +132,7 @@ async def test_one_run_can_be_followed_from_its_letter_to_its_summary(tmp_path: 
         assert (last.source, last.program) == ("fixed", "react")
 
 
+@pytest.mark.requirement("run-told")
 async def test_a_failed_run_has_its_span_with_the_error_and_an_empty_summary(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", FatalFault("no money", code="provider_fatal"))
@@ -146,6 +149,7 @@ async def test_a_failed_run_has_its_span_with_the_error_and_an_empty_summary(tmp
         assert summary.text == ""
 
 
+@pytest.mark.requirement("run-told")
 async def test_an_aborted_run_has_them_too(tmp_path: Path):
     model = ScriptedModel()
     gate = model.hang("principal")
@@ -163,6 +167,7 @@ async def test_an_aborted_run_has_them_too(tmp_path: Path):
 # --- the classifier -------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("intent")
 async def test_a_model_classifies_where_that_is_free(tmp_path: Path):
     word = '{"intent": "clarify", "confidence": 0.9, "reasoning": "which book?"}'
     model = model_of([word], [Call("ask_user", {"question": "Which?"})], ["Taken."])
@@ -193,6 +198,7 @@ async def test_a_model_classifies_where_that_is_free(tmp_path: Path):
         (FatalFault("gone", code="provider_fatal"), "failed: gone"),
     ],
 )
+@pytest.mark.requirement("intent")
 async def test_a_classifier_that_answers_nonsense_is_replaced_by_the_rules(
     tmp_path: Path, word: str | FatalFault, why: str
 ):
@@ -210,6 +216,7 @@ async def test_a_classifier_that_answers_nonsense_is_replaced_by_the_rules(
 
 
 @pytest.mark.parametrize("trouble", ["silent", "retrying"])
+@pytest.mark.requirement("intent")
 async def test_nobody_waits_for_a_classifier_in_trouble(tmp_path: Path, trouble: str):
     model = ScriptedModel()
     if trouble == "silent":
@@ -252,6 +259,7 @@ def of(events: list[ev.Recorded], kind: type[E]) -> list[E]:
     return [one.event for one in events if isinstance(one.event, kind)]
 
 
+@pytest.mark.requirement("evidence")
 async def test_research_retrieves_first_and_remembers_what_holds(tmp_path: Path):
     model, events = await researched(tmp_path, f"Blight comes from wet leaves {GOOD}.")
     [said] = of(events, ev.IntentClassified)
@@ -272,6 +280,7 @@ async def test_research_retrieves_first_and_remembers_what_holds(tmp_path: Path)
     assert item.finding.claim == "Blight comes from wet leaves"
 
 
+@pytest.mark.requirement("evidence")
 async def test_a_citation_that_is_not_in_its_source_is_sent_back_with_what_is_wrong(tmp_path: Path):
     model, events = await researched(tmp_path, f"Blight {BAD}.", f"Blight {GOOD}.")
     [prompted] = of(events, ev.ProgramPrompted)
@@ -284,6 +293,7 @@ async def test_a_citation_that_is_not_in_its_source_is_sent_back_with_what_is_wr
     assert (len(end.citations), end.unverified_citations) == (1, 0)
 
 
+@pytest.mark.requirement("evidence")
 async def test_an_answer_without_evidence_is_refused_as_a_claim_after_some_tries(tmp_path: Path):
     model, events = await researched(tmp_path, "Frost.", f"Frost {BAD}.", f"Ice {BAD}.")
     assert len(model.requests) == 3
@@ -294,12 +304,14 @@ async def test_an_answer_without_evidence_is_refused_as_a_claim_after_some_tries
     assert not of(events, ev.MemoryAdded)
 
 
+@pytest.mark.requirement("evidence")
 async def test_the_same_unproven_answer_twice_is_not_asked_for_a_third_time(tmp_path: Path):
     model, events = await researched(tmp_path, "Frost.", "Frost, I said.")
     assert len(model.requests) == 2
     assert len(of(events, ev.EvidenceInsufficient)) == 1
 
 
+@pytest.mark.requirement("evidence")
 async def test_an_answer_that_refuses_by_itself_stands(tmp_path: Path):
     said = "Insufficient evidence: the records of May would show it."
     model, events = await researched(tmp_path, said)
@@ -323,6 +335,7 @@ async def delegated(tmp_path: Path, *answers: str) -> tuple[ScriptedModel, list[
         return model, await crew.events()
 
 
+@pytest.mark.requirement("evidence")
 async def test_what_is_answered_after_delegation_is_looked_up_too(tmp_path: Path):
     model, events = await delegated(tmp_path, f"Blight {BAD}.", f"Blight {GOOD}.")
     assert len(model.requests_of("principal")) == 4
@@ -330,6 +343,7 @@ async def test_what_is_answered_after_delegation_is_looked_up_too(tmp_path: Path
     assert not of(events, ev.EvidenceInsufficient)
 
 
+@pytest.mark.requirement("evidence")
 async def test_an_answer_of_others_without_a_citation_is_no_evidence_and_costs_no_call(
     tmp_path: Path,
 ):
@@ -342,6 +356,7 @@ async def test_an_answer_of_others_without_a_citation_is_no_evidence_and_costs_n
 # --- plans ----------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("programs")
 async def test_a_plan_is_worked_step_by_step_to_its_answer(tmp_path: Path):
     model = model_of(
         [plan("ask the librarian", "think", "judge")],
@@ -385,6 +400,7 @@ async def test_a_plan_is_worked_step_by_step_to_its_answer(tmp_path: Path):
     assert "propose_plan" not in offered(model)[1]
 
 
+@pytest.mark.requirement("programs")
 async def test_a_plan_whose_last_step_ends_with_text_is_asked_for_the_answer(tmp_path: Path):
     model = model_of([plan("think")], ["Hm."], ["Thought."], ["The answer."])
     async with team(memory_log(), model.stream, tmp_path) as crew:
@@ -397,6 +413,7 @@ async def test_a_plan_whose_last_step_ends_with_text_is_asked_for_the_answer(tmp
         assert end.answer == "The answer."
 
 
+@pytest.mark.requirement("programs")
 async def test_a_model_that_needs_no_plan_just_answers(tmp_path: Path):
     model = model_of(["Done already."])
     async with team(memory_log(), model.stream, tmp_path) as crew:
@@ -408,6 +425,7 @@ async def test_a_model_that_needs_no_plan_just_answers(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("last", "outcome"), [("What I have.", "completed"), (None, "failed")])
+@pytest.mark.requirement("programs")
 async def test_a_plan_that_never_ends_is_ended(tmp_path: Path, last: str | None, outcome: str):
     revisions = [
         [Call("revise_plan", {"steps": [f"again {n}"], "reason": "more"})] for n in range(4)
@@ -428,6 +446,7 @@ async def test_a_plan_that_never_ends_is_ended(tmp_path: Path, last: str | None,
     assert not model.requests[-1].tools
 
 
+@pytest.mark.requirement("programs")
 async def test_a_stop_leaves_no_plan_behind(tmp_path: Path):
     model = model_of([plan("begin")])
     gate = model.hang("principal")

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.testing.models import Call, ScriptedModel
 from brainpilot_rt.testing.shelf import shelf
@@ -13,6 +15,7 @@ SKILL = "---\nname: plot\ndescription: Draws charts of data\n---\nUse thin lines
 BROWSE = Call("skill_search", {"mode": "browse", "skill_name": "plot"})
 
 
+@pytest.mark.requirement("skills")
 async def test_a_skill_of_the_work_tree_is_offered_read_and_a_broken_one_told_once(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", BROWSE)
