@@ -1,12 +1,16 @@
 """Citations looked up in the files they point at. Everything here blocks: call it on a thread."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from brainpilot_rt.domain import citations
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.workspace.files import Workspace
 from brainpilot_rt.workspace.walk import split_lines
+
+_FILES_KEPT: Final = 8
+"""Files in memory at a time: an answer may cite hundreds, each as large as a file that is read."""
 
 
 def looked_up(workspace: Workspace, cited: Iterable[Citation]) -> list[tuple[Citation, str]]:
@@ -19,6 +23,8 @@ def _looked_up(
     workspace: Workspace, one: Citation, files: dict[str, list[str] | None]
 ) -> tuple[Citation, str]:
     if one.path not in files:
+        if len(files) >= _FILES_KEPT:
+            files.clear()
         try:
             files[one.path] = split_lines(workspace.read_text(one.path))
         except RuntimeFault:

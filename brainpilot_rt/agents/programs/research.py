@@ -69,11 +69,13 @@ def claims(said: str) -> list[tuple[Citation, str]]:
     for match in CITATION.finditer(said):
         if len(found) >= CITED_MAX:
             break
+        new = [one for one in parse(match[0]) if one not in found]
+        if not new:
+            continue
         near = said[max(0, match.start() - _LOOK_BACK) : match.start()]
         before = CITATION.sub("", near).rstrip().rstrip(_ENDS)
         claim = " ".join(before[_last_end(before) :].split())[-CLAIM_CHARS_MAX:]
-        for citation in parse(match[0]):
-            found.setdefault(citation, _BULLET.sub("", claim))
+        found |= dict.fromkeys(new, _BULLET.sub("", claim))
     return list(found.items())
 
 

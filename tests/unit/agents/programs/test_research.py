@@ -33,6 +33,11 @@ def test_so_many_citations_of_an_answer_are_looked_up_and_no_more():
     assert [one.start_line for one, _ in found] == list(range(1, research.CITED_MAX + 1))
 
 
+def test_one_citation_written_over_and_over_is_one_and_takes_no_time():
+    said = 'Salt rose [a.txt:1 "salt"]. ' * 50_000
+    assert [claim for _, claim in research.claims(said)] == ["Salt rose"]
+
+
 def test_an_answer_stands_when_every_citation_holds():
     assert research.complaint([Checked(CITED, "c", verified=True)]) == ""
 
