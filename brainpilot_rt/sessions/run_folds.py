@@ -191,9 +191,10 @@ def run_ended(
 def _kept_plans(
     state: SessionState, event: ev.RunFinished, run: RunState
 ) -> Mapping[AgentName, OpenPlan]:
-    """A plan lives on only while its agent waits for somebody."""
+    """A plan lives on only while its agent waits for somebody, or has not read what came of it."""
     known = state.plans.get(run.agent)
-    waits = any(task.creator == run.agent for task in state.tasks.values())
+    unread = any(one.letter.root_id == run.root_id for one in state.queued_for(run.agent))
+    waits = unread or any(task.creator == run.agent for task in state.tasks.values())
     if known is None or known.root_id != run.root_id or (event.outcome == "completed" and waits):
         return state.plans
     return without(state.plans, run.agent)

@@ -1,0 +1,37 @@
+"""What the end of a run leaves behind."""
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import PRINCIPAL
+from brainpilot_rt.domain.letters import LetterKind
+from brainpilot_rt.domain.thinking import Plan, PlanStep
+from tests.unit.sessions.world import World
+
+
+def planned(world: World) -> None:
+    plan = Plan(goal="know it", steps=(PlanStep(text="ask the librarian"),))
+    run_id = world.run_of(PRINCIPAL)
+    world.commit([ev.PlanChanged(run_id=run_id, agent=PRINCIPAL, op="proposed", plan=plan)])
+
+
+def test_a_plan_outlives_a_run_that_ends_just_after_the_result_has_come():
+    world = World()
+    world.do(world.post())
+    planned(world)
+    world.do(world.send(PRINCIPAL, "librarian", "Look."))
+    [task] = world.state.tasks
+    world.do(world.send("librarian", PRINCIPAL, "red", LetterKind.RESULT_DELIVER, task))
+    assert not world.state.tasks
+    world.do(world.finish(PRINCIPAL))
+    assert world.state.plans
+    world.do(world.finish(PRINCIPAL))
+    assert not world.state.plans
+    assert world.violations() == []
+
+
+def test_a_plan_does_not_outlive_the_last_run_of_its_request():
+    world = World()
+    world.do(world.post())
+    planned(world)
+    world.do(world.post("Another question."))
+    world.do(world.finish(PRINCIPAL))
+    assert not world.state.plans
