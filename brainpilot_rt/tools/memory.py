@@ -19,6 +19,8 @@ from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
 from brainpilot_rt.workspace.files import Workspace
 
 _SHOWN_CHARS_MAX: Final = 2_000
+_LINE_MAX: Final = 999_999_999
+"""As far as lines are counted: what a citation in a text may name."""
 _Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
@@ -97,8 +99,8 @@ class RecordFinding(Arguments):
 
     claim: _Text
     path: Annotated[str, Field(min_length=1, max_length=400)]
-    start_line: Annotated[int, Field(ge=1)]
-    end_line: Annotated[int, Field(ge=1)]
+    start_line: Annotated[int, Field(ge=1, le=_LINE_MAX)]
+    end_line: Annotated[int, Field(ge=1, le=_LINE_MAX)]
     quote: Annotated[str, Field(min_length=1, max_length=2_000)]
     confidence: Annotated[float, Field(description="0 to 1.")] = 0.5
 

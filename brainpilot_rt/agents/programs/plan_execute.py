@@ -54,7 +54,7 @@ def propose(
         return Move("A plan needs at least one step.", failed=True)
     if known is not None:
         return revise(known, replans, steps, bounds, goal=goal)
-    plan = Plan(goal=goal.strip(), steps=wanted[: bounds.steps_max])
+    plan = Plan(goal=_flat(goal), steps=wanted[: bounds.steps_max])
     over = len(wanted) > bounds.steps_max
     said = f"Noted: a plan of {len(plan.steps)} steps."
     if over:
@@ -84,7 +84,7 @@ def revise(
         actual = len(closed) + len(wanted)
         return Move(text, limit="steps", actual=actual, final=True, failed=True)
     plan = Plan(
-        goal=goal.strip() or known.goal,
+        goal=_flat(goal) or known.goal,
         steps=(*closed, *wanted[:room]),
         version=known.version + 1,
     )
@@ -116,7 +116,7 @@ def close(known: Plan | None, status: StepStatus, note: str) -> Move:
 
 def closed(plan: Plan, at: int, status: StepStatus, note: str) -> Plan:
     """The plan with one step closed."""
-    short = " ".join(note.split())
+    short = _flat(note)
     short = short if len(short) <= NOTE_CHARS_MAX else f"{short[: NOTE_CHARS_MAX - 1]}…"
     step = plan.steps[at].model_copy(update={"status": status, "note": short})
     return plan.model_copy(update={"steps": (*plan.steps[:at], step, *plan.steps[at + 1 :])})
@@ -155,5 +155,10 @@ def guidance(plan: Plan, replans_left: int) -> str:
 
 
 def _steps(texts: tuple[str, ...]) -> tuple[PlanStep, ...]:
-    flat = (" ".join(text.split())[:STEP_CHARS_MAX] for text in texts)
+    flat = (_flat(text)[:STEP_CHARS_MAX] for text in texts)
     return tuple(PlanStep(text=text) for text in flat if text)
+
+
+def _flat(text: str) -> str:
+    """On one line: a plan is shown in the system prompt, and no line of it may look like ours."""
+    return " ".join(text.split())

@@ -21,9 +21,9 @@ def plan(*statuses: str) -> Plan:
 
 
 def test_a_proposal_leads_to_its_first_step():
-    move = plan_execute.propose(None, 0, " goal ", ("a\n b", " ", "c"), BOUNDS)
+    move = plan_execute.propose(None, 0, " my\n goal ", ("a\n b", " ", "c"), BOUNDS)
     assert move.plan is not None
-    assert (move.op, move.plan.goal) == ("proposed", "goal")
+    assert (move.op, move.plan.goal) == ("proposed", "my goal")
     assert [one.text for one in move.plan.steps] == ["a b", "c"]
     assert "Step 1 of 2: a b" in move.said
 
