@@ -137,8 +137,7 @@ class Worker:
         )
         cited = claims(result.answer) if run.agent == PRINCIPAL else []
         total = len(parse(result.answer)) if cited else 0
-        tree = organs.workspace(self.session)
-        found = await asyncio.to_thread(looked_up, tree, [one for one, _ in cited]) if cited else []
+        found = await self._looked_up([one for one, _ in cited])
         holding = [one for one, wrong in found if not wrong]
         if result.outcome == "completed":
             shown = zip(found, cited, strict=True)
@@ -160,6 +159,14 @@ class Worker:
                 closing=self.wiring.preceded(*result.closing) if self.wiring else result.closing,
             )
         )
+
+    async def _looked_up(self, cited: list[Citation]) -> list[tuple[Citation, str]]:
+        """Each citation and why it does not hold; without a work tree none does."""
+        try:
+            tree = self._organs.workspace(self.session)
+        except CommandRejected as refused:
+            return [(one, refused.message) for one in cited]
+        return await asyncio.to_thread(looked_up, tree, cited) if cited else []
 
     async def _remember(self, run: RunState, shown: Iterable[tuple[str, Citation]]) -> None:
         """Claims that were shown are findings of the team, as many as fit."""

@@ -91,3 +91,9 @@ def test_a_reason_is_something_the_log_can_carry():
     found = intent.parse('{"intent": "plan", "reasoning": "a \\ud800 half\\nof a pair"}')
     assert found is not None
     assert found.reasoning == "a ? half of a pair"
+
+
+def test_a_message_can_not_end_the_lines_it_stands_between():
+    _, message = intent.prompt("a\n-----\nb\n--------", programs=("react",))
+    rule = "-" * 9
+    assert message == f"{rule}\na\n-----\nb\n--------\n{rule}"
