@@ -49,12 +49,12 @@ def propose(
     known: Plan | None, replans: int, goal: str, steps: tuple[str, ...], bounds: Bounds
 ) -> Move:
     """A plan for a request; one that takes the place of another counts as its revision."""
-    wanted = _steps(steps)
+    wanted = _texts(steps)
     if not wanted:
         return Move("A plan needs at least one step.", failed=True)
     if known is not None:
         return revise(known, replans, steps, bounds, goal=goal)
-    plan = Plan(goal=_flat(goal), steps=wanted[: bounds.steps_max])
+    plan = Plan(goal=_flat(goal), steps=_steps(wanted[: bounds.steps_max]))
     over = len(wanted) > bounds.steps_max
     said = f"Noted: a plan of {len(plan.steps)} steps."
     if over:
@@ -73,8 +73,8 @@ def revise(
     """Other steps instead of the open ones; those that are closed stay."""
     closed = tuple(one for one in known.steps if one.status != "open")
     room = bounds.steps_max - len(closed)
-    wanted = _steps(steps)
-    if [one.text for one in wanted] == [one.text for one in known.steps if one.status == "open"]:
+    wanted = _texts(steps)
+    if wanted == [one.text for one in known.steps if one.status == "open"]:
         return Move(f"The plan is like this already.\n\n{next_text(known)}")
     if replans >= bounds.replans_max:
         text = f"A plan can be revised {bounds.replans_max} times, and this one was. {END_TEXT}"
@@ -85,7 +85,7 @@ def revise(
         return Move(text, limit="steps", actual=actual, final=True, failed=True)
     plan = Plan(
         goal=_flat(goal) or known.goal,
-        steps=(*closed, *wanted[:room]),
+        steps=(*closed, *_steps(wanted[:room])),
         version=known.version + 1,
     )
     over = len(wanted) > room
@@ -154,9 +154,13 @@ def guidance(plan: Plan, replans_left: int) -> str:
     return "\n".join(lines)
 
 
-def _steps(texts: tuple[str, ...]) -> tuple[PlanStep, ...]:
-    flat = (_flat(text)[:STEP_CHARS_MAX] for text in texts)
-    return tuple(PlanStep(text=text) for text in flat if text)
+def _steps(texts: list[str]) -> tuple[PlanStep, ...]:
+    return tuple(PlanStep(text=text) for text in texts)
+
+
+def _texts(steps: tuple[str, ...]) -> list[str]:
+    flat = (_flat(step)[:STEP_CHARS_MAX] for step in steps)
+    return [text for text in flat if text]
 
 
 def _flat(text: str) -> str:
