@@ -136,8 +136,8 @@ def _title(context: Context) -> str:
     if context.get("model"):
         facts.append(_name(context, "model"))
     took = context.get("durationUs")
-    facts += [f"{took / 1000:.1f} ms to assemble"] if isinstance(took, int) else []
-    return " · ".join([*facts, str(context.get("at"))])
+    made = [f"assembled in {took / 1000:.1f} ms"] if isinstance(took, int) else []
+    return f"{' · '.join(facts)}\n{' · '.join([str(context.get('at')), *made])}"
 
 
 def _row(section: Context) -> str:

@@ -183,6 +183,7 @@ def item_lines(item: dict[str, Any]) -> Iterator[str]:
     facts += [str(item["block"])] if item.get("block") else []
     facts += ["pinned"] if item.get("pinned") else []
     facts += ["verified" if finding.get("verified") else "not verified"] if finding else []
+    facts += [f"tags {', '.join(map(str, item['tags']))}"] if item.get("tags") else []
     facts += [f"score {item['score']:.2f}"] if "score" in item else []
     yield clean_line(f"{item.get('id')}  {', '.join(facts)}")
     yield f"  {clean_line(str(item.get('content')), LINE_CHARS)}"

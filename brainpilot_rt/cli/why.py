@@ -136,7 +136,7 @@ def explained(found: dict[str, Any]) -> list[str]:
         cost = nodes[-1].get("host_turn_cost_usd")
         tokens = int(nodes[-1].get("host_turn_tokens") or 0)
         whole = f"{tokens:>10,} tokens  {_money(None if cost is None else float(cost))}"
-        lines.append(f"  {'all work on the question':40} {whole}")
+        lines.append(f"  {'all work on the question':28} {whole}")
     return lines
 
 
@@ -230,8 +230,8 @@ def _costs(spent: dict[str, Any]) -> list[str]:
     lines = ["Cost"]
     for name in ("by_agent", "by_model"):
         for one, sums in as_object(spent.get(name)).items():
-            lines.append(f"  {clean_line(one, 40):40} {_sum(as_object(sums))}")
-    return [*lines, f"  {'together':40} {_sum(total)}"]
+            lines.append(f"  {clean_line(one, 28):28} {_sum(as_object(sums))}")
+    return [*lines, f"  {'together':28} {_sum(total)}"]
 
 
 def _sum(sums: dict[str, Any]) -> str:

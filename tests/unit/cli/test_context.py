@@ -34,9 +34,9 @@ def test_a_context_is_a_table_with_what_was_left_out_and_why():
             )
         )
     )
-    title = "turn 2 of 3 · principal · plan by plan_execute · offline:offline · 1.2 ms to assemble"
+    title = "turn 2 of 3 · principal · plan by plan_execute · offline:offline"
     assert lines == [
-        f"{title} · 2026-01-02T03:04:05.000Z",
+        f"{title}\n2026-01-02T03:04:05.000Z · assembled in 1.2 ms",
         "",
         "section             tokens               budget  items  left out",
         f"{'persona':<17} {100:>8}  {'':<10} {'':>8} {1:>6}",

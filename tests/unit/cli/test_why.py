@@ -65,11 +65,11 @@ def test_an_answer_is_explained_from_the_question_to_the_cost():
         "  a.md (as it was found)",
         "",
         "Cost",
-        f"  {'principal':40}         10 tokens  $1.0000  (2 model calls)",
-        f"  {'librarian':40}          5 tokens  cost unknown  (1 model call)",
-        f"  {'p/m':40}         15 tokens  cost unknown  (3 model calls)",
-        f"  {'together':40}         15 tokens  cost unknown  (3 model calls)",
-        f"  {'all work on the question':40}          0 tokens  cost unknown",
+        f"  {'principal':28}         10 tokens  $1.0000  (2 model calls)",
+        f"  {'librarian':28}          5 tokens  cost unknown  (1 model call)",
+        f"  {'p/m':28}         15 tokens  cost unknown  (3 model calls)",
+        f"  {'together':28}         15 tokens  cost unknown  (3 model calls)",
+        f"  {'all work on the question':28}          0 tokens  cost unknown",
     ]
 
 
