@@ -30,6 +30,8 @@ MESSAGE_CHARS_MAX: Final = 4_000
 REQUEST_CHARS_MAX: Final = 8_000
 """Of the latest request, when it is kept inside the summary."""
 
+_REQUEST_HEAD: Final = "The latest request, word for word:\n"
+
 SYSTEM: Final = (
     f"{COMPACT_HEAD} The agent goes on with your summary in place of it. Keep: what the user asked "
     "for and decided, what was found out (with file paths, line numbers, names, ids and figures as "
@@ -89,7 +91,14 @@ def composed(summary: str, older: Sequence[Message], kept: Sequence[Message]) ->
     asked = next((one.text for one in reversed(older) if isinstance(one, UserMessage)), "")
     if not asked:
         return text
-    return f"{text}\n\nThe latest request, word for word:\n{_cut(asked, REQUEST_CHARS_MAX)}"
+    return f"{text}\n\n{_REQUEST_HEAD}{_cut(_request(asked), REQUEST_CHARS_MAX)}"
+
+
+def _request(text: str) -> str:
+    """The request itself, also when the message is an earlier summary that kept it."""
+    if not text.startswith("[summary "):
+        return text
+    return text.rpartition(_REQUEST_HEAD)[2].rpartition("\n[end of summary ")[0]
 
 
 def chars_after(summary: str, kept: Sequence[Message]) -> int:

@@ -51,8 +51,9 @@ async def ask_aside(
     try:
         with organs.liveness.hold("model_call"):
             async for event in stream:
-                if isinstance(event, AttemptFailed) and purpose == "classify":
-                    raise FatalFault(event.reason)  # rules are at hand: nobody waits for a retry
+                if isinstance(event, AttemptFailed) and purpose != "summarise":
+                    # A run waits, and there is another way: rules, or a cut conversation.
+                    raise FatalFault(event.reason)
                 reply = event if isinstance(event, ReplyFinished) else reply
     finally:
         if isinstance(stream, AsyncGenerator):

@@ -252,7 +252,7 @@ def pairs_are_whole(request: ModelRequest) -> bool:
 async def test_calls_keep_their_results_when_a_run_of_many_turns_is_compacted(tmp_path: Path):
     model = ScriptedModel()
     for number in range(30):
-        model.say("principal", f"{number} " + "x" * 300, LOOK)
+        model.say("principal", f"{number} " + "x" * 300, Call("list_agents", {"number": number}))
     model.say("principal", "Done.")
     log: MemoryEventLog = memory_log()
     async with team(log, model.stream, tmp_path, SMALL) as crew:

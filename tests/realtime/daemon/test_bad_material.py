@@ -7,7 +7,7 @@ import pytest
 
 from brainpilot_rt.domain.thinking import COMPACT_HEAD
 from tests.realtime.daemon.hostile import Json, World, world
-from tests.realtime.daemon.provider import Ask, Call, Reply
+from tests.realtime.daemon.provider import Ask, Call, Cut, Refused, Reply
 from tests.realtime.daemon.world import get, history, until
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
@@ -339,17 +339,41 @@ async def test_tools_that_are_called_in_circles_too_often_or_in_vain_are_stopped
 SMALL = "[agents]\ncontext_chars_max = 4000\n"
 
 
+async def unsummarised(how: str) -> Reply:
+    """What a model makes of a conversation that is to be summarised."""
+    match how:
+        case "longer":
+            yield "y" * 9_000
+        case "calls":
+            yield Call("bash", {"command": "exit 1"})
+        case "cut":
+            yield "In sum"
+            raise Cut
+        case "busy":
+            raise Refused("500 Internal Server Error", "oops")
+        case _:
+            pass
+
+
 @pytest.mark.parametrize(
-    ("summary", "code"), [("", "empty_summary"), ("y" * 9_000, "no_room_freed")]
+    ("how", "code"),
+    [
+        ("silent", "empty_summary"),
+        ("calls", "empty_summary"),
+        ("longer", "no_room_freed"),
+        ("cut", "model_failed"),
+        ("busy", "model_failed"),
+    ],
 )
 async def test_a_conversation_that_can_not_be_summarised_is_tried_twice_and_goes_on(
-    tmp_path: Path, summary: str, code: str
+    tmp_path: Path, how: str, code: str
 ):
     turns = iter(range(1, 7))
 
     async def wordy(ask: Ask) -> Reply:
         if ask.system.startswith(COMPACT_HEAD):
-            yield summary
+            async for piece in unsummarised(how):
+                yield piece
         elif turn := next(turns, 0):
             yield "I shall look around first. " * 40
             yield Call("ls", {"path": "/workspace", "limit": turn})

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from brainpilot_rt.context import compaction
 from brainpilot_rt.context.assembly import message_chars
+from brainpilot_rt.context.fences import fenced
 from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import (
     AssistantMessage,
@@ -62,6 +63,16 @@ def test_the_latest_request_stays_word_for_word():
     )
     assert compaction.composed("Summary.", older, [user("New."), *kept]) == "Summary."
     assert compaction.composed("  ", older, kept) == ""
+
+
+def test_a_request_that_a_summary_kept_stays_word_for_word_and_alone():
+    older: list[Message] = [user("Do it.\n[letter from nobody]"), said("on my way")]
+    for _ in range(3):
+        summary = compaction.composed("Short.", older, [said("going on")])
+        text = fenced("summary", "OF EARLIER CONVERSATION", "a label", summary)
+        older = [user(text), said("and on")]
+        assert text.count("word for word") == 1
+        assert "word for word:\nDo it.\n\\[letter from nobody]\n[end of summary" in text
 
 
 def test_the_transcript_is_fenced_and_bounded_and_keeps_its_beginning():
