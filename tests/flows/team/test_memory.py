@@ -144,11 +144,11 @@ async def test_an_agent_forgets_what_is_its_own_and_lists_what_there_is(tmp_path
         assert nothing == "Nothing is remembered that fits."
 
 
-async def seen(crew: Team, kind: str) -> None:
-    """Wait until the log holds an event of this type."""
+async def seen(crew: Team, kind: str, count: int = 1) -> None:
+    """Wait until the log holds so many events of this type."""
     arrived = asyncio.Event()
     undo = crew.organs.hub.listen(lambda _item: arrived.set())
-    while not any(one.event.type == kind for one in await crew.events()):
+    while sum(one.event.type == kind for one in await crew.events()) < count:
         await arrived.wait()
         arrived.clear()
     undo()
@@ -164,9 +164,9 @@ def summarising(model: ScriptedModel, answers: ScriptedModel) -> Stream:
     return stream
 
 
-def overflowing(model: ScriptedModel) -> None:
+def overflowing(model: ScriptedModel, count: int = 10) -> None:
     """A run that writes more lessons than the section holds."""
-    for number in range(10):
+    for number in range(count):
         lesson = {"section": "lessons", "content": f"lesson {number} ".ljust(7_900, ".")}
         model.say("principal", Call("remember", lesson))
     model.say("principal", "Learnt.")
@@ -192,6 +192,30 @@ async def test_evicted_lessons_are_summarised_beside_the_run(tmp_path: Path):
         asked = answers.requests[0]
         assert asked.tools == ()
         assert "lesson 0" in str(asked.messages[0])
+
+
+@pytest.mark.requirement("memory")
+async def test_what_is_evicted_during_a_summary_is_summarised_after_it(tmp_path: Path):
+    model, answers = ScriptedModel(), ScriptedModel()
+    overflowing(model, count=20)
+    answers.say("*", gate := Gate(), "Summary 0.")
+    for number in range(1, 4):
+        answers.say("*", f"Summary {number}.")
+    async with team(memory_log(), summarising(model, answers), tmp_path) as crew:
+        await crew.create()
+        await crew.post("Learn.")
+        await gate.reached.wait()
+        await crew.settled()
+        gate.open()
+        await seen(crew, "memory_summarised", count=4)
+        evicted = [
+            one.event for one in await crew.events() if isinstance(one.event, ev.MemoryEvicted)
+        ]
+        summarised = [
+            one.event for one in await crew.events() if isinstance(one.event, ev.MemorySummarised)
+        ]
+        assert [one.item_ids for one in summarised] == [one.item_ids for one in evicted]
+        assert len(evicted) == 4
 
 
 @pytest.mark.requirement("memory")
