@@ -4,8 +4,9 @@ A cursor names an epoch and a place. In an older copy of the database the same p
 other events, so a client that goes on from its cursor there would miss some without a word; a new
 epoch makes every client begin anew. Three signs tell:
 
-* the last stop was not clean and there is no write-ahead log: it was deleted, or the database was
-  copied without it (a crash always leaves it);
+* the last stop was not clean, as neither the database nor `<log>.seen` says that it was, and there
+  is no write-ahead log: it was deleted, or the database was copied without it (a crash always
+  leaves it; a stop on a full disk may find room for one of the two marks only);
 * the database does not bear the mark that `<log>.seen` says: each opening puts a new one into both
   (the file says old and new until it is in the database, so that a crash there is no sign);
 * it ends before the place that `<log>.seen` says, which every clean stop writes.
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 class _Seen:
     marks: Sequence[str]
     pos: int
+    left: bool = False
+    """Whether the log was closed in order after that."""
 
 
 def left_whole(connection: sqlite3.Connection, path: Path) -> bool:
@@ -44,8 +47,13 @@ def left_whole(connection: sqlite3.Connection, path: Path) -> bool:
     except FileNotFoundError:
         has_log = False
     with suppress(sqlite3.DatabaseError):  # new, damaged, or none of ours: not for us to say
-        return has_log or get_meta(connection, "clean") != "0"
+        return has_log or get_meta(connection, "clean") != "0" or _said_left(connection, path)
     return True
+
+
+def _said_left(connection: sqlite3.Connection, path: Path) -> bool:
+    seen = _read(path)
+    return seen is not None and seen.left and get_meta(connection, "opened") in seen.marks
 
 
 def settle(connection: sqlite3.Connection, path: Path, *, pos: int, new: str) -> str:
@@ -69,15 +77,16 @@ def leave(path: Path, mark: str, pos: int) -> None:
     """A clean stop: the log ends here. Not into a folder that has taken the place of ours."""
     seen = _read(path)
     if seen is not None and mark in seen.marks:
-        _write(path, _Seen([mark], pos))
+        _write(path, _Seen([mark], pos, left=True))
 
 
 def _read(path: Path) -> _Seen | None:
     try:
         with DirHandle.open(path.parent) as folder:
             said = json.loads(read_safely(folder, path.name + _SUFFIX, _BYTES_MAX))
-        return _Seen([str(one) for one in said["marks"]], int(said["pos"]))
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        marks = [str(one) for one in said["marks"]]
+        return _Seen(marks, int(said["pos"]), said.get("left") is True)
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 

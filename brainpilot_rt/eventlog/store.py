@@ -140,15 +140,17 @@ class LogStore:
             await self._connection.close()
 
     def _mark_clean(self, connection: sqlite3.Connection) -> None:
-        failpoints.hit("stop.clean.before")
-        set_meta(connection, "clean", "1")
-        self._say_where_it_ends(connection)
+        try:
+            failpoints.hit("stop.clean.before")
+            set_meta(connection, "clean", "1")
+        finally:
+            self._say_where_it_ends(connection)
         failpoints.hit("stop.checkpoint.before")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         failpoints.hit("stop.checkpoint.after")
 
     def _say_where_it_ends(self, connection: sqlite3.Connection) -> None:
-        """Advice for the next start, no more: without it the stop is as clean."""
+        """The same beside the log: one of the two marks is enough."""
         try:
             if self._leave is not None:
                 self._leave(last_pos(connection))

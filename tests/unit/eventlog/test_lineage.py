@@ -157,12 +157,15 @@ async def test_an_event_of_the_old_lineage_is_no_event_of_the_new(folder: Path):
     assert log.epoch != epoch
 
 
-async def test_a_stop_that_can_not_say_where_the_log_ends_is_as_clean_as_another(folder: Path):
+@pytest.mark.parametrize("place", ["files.create.before", "stop.clean.before"])
+async def test_a_stop_that_can_keep_only_one_of_its_two_marks_is_as_clean_as_another(
+    folder: Path, place: str
+):
     folder = folder / "data"
     folder.mkdir()
     log = await SqliteEventLog.open(folder / "log.db", clock=ManualClock())
     await log.append(S1, events(3))
-    failpoints.configure("files.create.before=raise:ENOSPC")
+    failpoints.configure(f"{place}=raise:ENOSPC")
     try:
         await log.close()
     finally:
