@@ -92,6 +92,27 @@ async def test_a_plan_that_never_ends_is_ended(tmp_path: Path):
         assert seen.facts("limit_exceeded") == []
 
 
+async def delegating(ask: Ask) -> Reply:
+    """A principal that delegates the same step again and again, and a specialist without result."""
+    if ask.agent != "principal":
+        yield "I found nothing, ask me again."
+    elif ask.turn == 0:
+        yield plan("ask the librarian", "write it down")
+    elif ask.tools and (ask.messages[-1]["role"] == "user" or "Step 1 of 2" in ask.last):
+        yield Call("send_message", {"to": "librarian", "content": f"look again {ask.number}"})
+    else:
+        yield ANSWER
+
+
+async def test_a_step_that_is_delegated_for_ever_meets_the_limit_of_its_chain(tmp_path: Path):
+    async with world(tmp_path, delegating) as here:
+        seen = await here.seen(await here.session(), PLAN + "ask", calls=60)
+        assert "this chain of letters has reached its limit" in seen.results[-1]
+        closed_at_last = seen.facts("plan_changed")[-1]["plan"]
+        assert {step["status"] for step in closed_at_last["steps"]} == {"done"}
+        assert (seen.end["outcome"], seen.end["answer"]) == ("completed", ANSWER)
+
+
 # --- classifiers ----------------------------------------------------------------------------
 
 NONSENSE = {
