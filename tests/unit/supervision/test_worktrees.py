@@ -3,7 +3,7 @@
 from collections.abc import Container
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -19,7 +19,7 @@ def trees(tmp_path: Path, workspace: Path, loaded: Container[SessionId] = ("s",)
         return SimpleNamespace(workspace=str(workspace))
 
     manager: Any = SimpleNamespace(state=state)
-    return Worktrees(cast("Any", manager), tmp_path / "data", tmp_path / "mail", {})
+    return Worktrees(manager, tmp_path / "data", tmp_path / "mail", {})
 
 
 def test_a_session_is_not_made_on_a_folder_that_is_not_there(tmp_path: Path):
