@@ -129,7 +129,7 @@ def _registry(
     return changed(
         state,
         agents=having(state.agents, event.agent, agent),
-        plans=without(state.plans, event.agent),
+        plans=without(state.plans, *(key for key in state.plans if key[0] == event.agent)),
     )
 
 

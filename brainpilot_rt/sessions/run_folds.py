@@ -1,6 +1,7 @@
 """The folds of `evolve` that concern runs and the letters they take."""
 
 from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, LetterId
@@ -22,6 +23,10 @@ from brainpilot_rt.sessions.state import (
 )
 from brainpilot_rt.sessions.tallies import tally
 from brainpilot_rt.sessions.views import LetterView
+
+Plans: TypeAlias = Mapping[tuple[AgentName, LetterId], OpenPlan]
+PLANS_MAX: Final = 100
+"""Plans of a session that are not at their end, the latest."""
 
 
 def close(
@@ -188,16 +193,14 @@ def run_ended(
     )
 
 
-def _kept_plans(
-    state: SessionState, event: ev.RunFinished, run: RunState
-) -> Mapping[AgentName, OpenPlan]:
+def _kept_plans(state: SessionState, event: ev.RunFinished, run: RunState) -> Plans:
     """A plan lives on only while its agent waits for somebody, or has not read what came of it."""
-    known = state.plans.get(run.agent)
-    unread = any(one.letter.root_id == run.root_id for one in state.queued_for(run.agent))
-    waits = unread or any(task.creator == run.agent for task in state.tasks.values())
-    if known is None or known.root_id != run.root_id or (event.outcome == "completed" and waits):
+    waits = any(one.letter.root_id == run.root_id for one in state.queued_for(run.agent)) or any(
+        (task.creator, task.root_id) == (run.agent, run.root_id) for task in state.tasks.values()
+    )
+    if event.outcome == "completed" and waits:
         return state.plans
-    return without(state.plans, run.agent)
+    return without(state.plans, (run.agent, run.root_id))
 
 
 def _release(state: SessionState, ids: tuple[LetterId, ...]) -> SessionState:
@@ -268,7 +271,7 @@ def call(
     elif isinstance(event, ev.ToolFinished):
         calls = without(run.calls, event.call_id)
         run = changed(run, record=tally(run.record, event))
-        state = changed(state, plans=_begun(state, event.agent, event.name))
+        state = changed(state, plans=_begun(state, run, event.name))
     elif event.call_id in run.calls:
         started = changed(run.calls[event.call_id], started=True, since_ms=at_ms)
         calls = having(run.calls, event.call_id, started)
@@ -285,7 +288,7 @@ def thought(state: SessionState, event: ev.IntentClassified | ev.ProgramPrompted
     thinking = changed(run, record=tally(run.record, event))
     plans = state.plans
     if isinstance(event, ev.ProgramPrompted) and event.reason == "step":
-        plans = _begun(state, event.agent, event.reason)
+        plans = _begun(state, run, event.reason)
     host = state.host_turn
     if (
         isinstance(event, ev.IntentClassified)
@@ -304,19 +307,18 @@ def planned(state: SessionState, event: ev.PlanChanged) -> SessionState:
     run = state.runs.get(event.run_id)
     if run is None:
         return state
-    known = state.plans.get(event.agent)
-    replans = known.replans if known and known.root_id == run.root_id else 0
+    key = (event.agent, run.root_id)
+    known = state.plans.get(key)
+    replans = known.replans if known else 0
     plan = OpenPlan(
-        plan=event.plan,
-        root_id=run.root_id,
-        replans=replans + (event.op == "revised"),
-        call_id=event.call_id,
+        plan=event.plan, replans=replans + (event.op == "revised"), call_id=event.call_id
     )
-    return changed(state, plans=having(state.plans, event.agent, plan))
+    return changed(state, plans=newest(having_last(state.plans, key, plan), PLANS_MAX))
 
 
-def _begun(state: SessionState, agent: AgentName, what: str) -> Mapping[AgentName, OpenPlan]:
-    known = state.plans.get(agent)
+def _begun(state: SessionState, run: RunState, what: str) -> Plans:
+    key = (run.agent, run.root_id)
+    known = state.plans.get(key)
     if known is None or known.begun or what in PLANNING_TOOLS:
         return state.plans
-    return having(state.plans, agent, changed(known, begun=True))
+    return having(state.plans, key, changed(known, begun=True))

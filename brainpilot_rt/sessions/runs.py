@@ -69,9 +69,14 @@ def held(state: SessionState, agent: AgentName) -> list[OpenTask]:
     ]
 
 
-def waits(state: SessionState, agent: AgentName) -> bool:
-    """True when the agent waits for someone else: it ended its turn, it is not silent."""
-    return any(task.creator == agent for task in state.tasks.values())
+def waits(state: SessionState, agent: AgentName, root_id: LetterId | None = None) -> bool:
+    """True when the agent waits for someone else: it ended its turn, it is not silent.
+
+    `root_id`: only for what goes back to that letter.
+    """
+    return any(
+        task.creator == agent and root_id in (None, task.root_id) for task in state.tasks.values()
+    )
 
 
 def remind(state: SessionState, command: cmd.RemindTasks) -> list[ev.Event]:

@@ -107,7 +107,6 @@ class OpenPlan:
     """The plan an agent follows for one chain of letters."""
 
     plan: Plan
-    root_id: LetterId
     replans: int = 0
     begun: bool = False
     """The open step was prompted, or something was done for it."""
@@ -238,7 +237,10 @@ class SessionState:
         default_factory=dict[RequestId, OpenQuestion]
     )
     host_turn: HostTurn | None = None
-    plans: Mapping[AgentName, OpenPlan] = field(default_factory=dict[AgentName, OpenPlan])
+    plans: Mapping[tuple[AgentName, LetterId], OpenPlan] = field(
+        default_factory=dict[tuple[AgentName, LetterId], OpenPlan]
+    )
+    """By agent and first letter of the chain: who waits for one answer may plan for another."""
     roots: Mapping[LetterId, RootUse] = field(default_factory=dict[LetterId, RootUse])
     sent: Mapping[tuple[AgentName, AgentName], int] = field(
         default_factory=dict[tuple[AgentName, AgentName], int]

@@ -42,8 +42,7 @@ class RunPlan:
         """The plan this run follows."""
         state = self._organs.manager.state(self._identity.session)
         run = state.runs.get(self._identity.run_id)
-        plan = state.plans.get(self._identity.agent)
-        return plan if plan and run and plan.root_id == run.root_id else None
+        return state.plans.get((run.agent, run.root_id)) if run else None
 
     def guidance(self, known: OpenPlan) -> str:
         """The plan as the model sees it."""

@@ -87,7 +87,7 @@ class RunProgram:
         """The model wants to end with `said`: what it is told to do next, and what is recorded."""
         run = self._run()
         state = self._organs.manager.state(self._identity.session)
-        if run is None or waits(state, self._identity.agent):
+        if run is None or waits(state, run.agent, run.root_id):
             return _NOTHING  # the run ends, its plan stays open
         if led := self.plan.after_text(said):
             return self._prompt(turn, led.text, led.reason), led.facts

@@ -35,3 +35,22 @@ def test_a_plan_does_not_outlive_the_last_run_of_its_request():
     world.do(world.post("Another question."))
     world.do(world.finish(PRINCIPAL))
     assert not world.state.plans
+
+
+def test_an_agent_that_waits_for_one_answer_may_plan_for_another():
+    world = World()
+    world.do(world.post())
+    planned(world)
+    world.do(world.send(PRINCIPAL, "librarian", "Look."))
+    [task] = world.state.tasks
+    world.do(world.finish(PRINCIPAL))
+    world.do(world.post("Another question."))
+    planned(world)
+    assert len(world.state.plans) == 2
+    world.do(world.finish(PRINCIPAL))
+    assert len(world.state.plans) == 1
+    world.do(world.send("librarian", PRINCIPAL, "red", LetterKind.RESULT_DELIVER, task))
+    run = world.state.runs[world.run_of(PRINCIPAL)]
+    assert (PRINCIPAL, run.root_id) in world.state.plans
+    world.do(world.finish(PRINCIPAL))
+    assert not world.state.plans
