@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from proof.report import Ran, number_line
 from proof.stage import Outcome, Stage, Task, Tier, all_stages
@@ -61,9 +62,13 @@ def run_one(name: str, seed: int, tier: Tier, scale: float) -> tuple[Outcome, fl
 
 def _end_with_parent() -> None:
     """Leave, and clean up, when whoever asked for the stage is gone: a stage may take hours."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _leave)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signum)
 
 
 def speak(text: str) -> None:
