@@ -14,6 +14,9 @@ any instruction, a crash of the machine with a disk that honours fsync, a full d
 or dead peers, steps of the clock. Not assumed: a disk that lies, a hostile process of the same user
 outside the sandbox."""
 
+_SHOWN = 3
+"""Failures of a run that was repeated, as the report still names them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -93,9 +96,12 @@ def _held(name: str, held: Mapping[str, Any], stages: Mapping[str, Stage]) -> Ra
 def _again(figures: Mapping[str, Any], one: Ran, header: Header) -> str:
     if one.beside:
         return f"Run once more{one.beside}, on `{header.commit}`, {header.started}."
-    before = figures["stages"].get(one.stage.name, {}).get("failures", [])
-    found = f" Before that it had broken: {'; '.join(before)}." if before else ""
-    return f"Run again after the others, on `{header.commit}`, {header.started}.{found}"
+    before = figures["stages"].get(one.stage.name, {})
+    failures = [text.partition("\n")[0] for text in before.get("failures", [])]
+    more = f" (and {len(failures) - _SHOWN} more)" if len(failures) > _SHOWN else ""
+    found = f" Before that it had broken: {'; '.join(failures[:_SHOWN])}{more}." if failures else ""
+    earlier = f" {before['again']}" if before.get("again") else ""
+    return f"Run again after the others, on `{header.commit}`, {header.started}.{found}{earlier}"
 
 
 def _outcome(held: Mapping[str, Any]) -> Outcome:
