@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import PRINCIPAL
 from brainpilot_rt.domain.usage import Usage
-from brainpilot_rt.testing.models import Call, Reply, ScriptedModel
+from brainpilot_rt.testing.models import Call, Gate, Reply, ScriptedModel
 from brainpilot_rt.testing.team import SESSION, Setup, Team, team
 from brainpilot_rt.tools.editing import editing_tools
 from brainpilot_rt.tools.tracing import graph_tools
@@ -18,36 +19,48 @@ from tests.flows.team.moves import memory_log, send
 CITED = '[notes.md:1-1 "It rains."]'
 
 
-def paid(*steps: str | Call) -> Reply:
+def paid(*steps: str | Call | Gate) -> Reply:
     return Reply(steps, usage=Usage(input=100, output=10), cost_usd=Decimal("0.01"))
 
 
-def rehearse() -> ScriptedModel:
-    """The principal asks the librarian, who reads a file; then the writer, who writes one."""
+def rehearse(*held: Gate) -> ScriptedModel:
+    """The principal asks the librarian, who reads a file; then the writer, who writes one.
+
+    Both wait at `held` before they begin: a result that comes while the principal still speaks
+    would join that run.
+    """
+    librarian, writer = held
     model = ScriptedModel()
     model.script("principal", paid(send("librarian", "What does it do?")), paid("Waiting."))
-    model.script("librarian", paid(Call("read", {"path": "notes.md"})))
+    model.script("librarian", paid(librarian, Call("read", {"path": "notes.md"})))
     model.script("librarian", paid(send("principal", f"It rains {CITED}")), paid("Done."))
     model.script("principal", paid(send("writer", f"Write it: {CITED}")), paid("Waiting."))
-    model.script("writer", paid(Call("write", {"path": "out/answer.md", "content": "Rain."})))
+    written = Call("write", {"path": "out/answer.md", "content": "Rain."})
+    model.script("writer", paid(writer, written))
     model.script("writer", paid(send("principal", "It is in out/answer.md")), paid("Done."))
     model.script("principal", paid(f"It rains. {CITED}"))
     return model
 
 
-async def played(crew: Team) -> Causes:
+async def played(crew: Team, *held: Gate) -> Causes:
+    """The whole story; the causes of its end."""
     await crew.create()
     crew.organs.workspace(SESSION).write("notes.md", b"It rains.\n")
     await crew.post("What does it do?")
+    for gate in held:
+        await gate.reached.wait()
+        await crew.until(lambda state: state.agents[PRINCIPAL].run_id is None)
+        gate.open()
     await crew.settled()
     return await crew.backend.trace_views.causes(SESSION)
 
 
 @pytest.mark.requirement("causes")
 async def test_an_answer_is_led_to_by_letters_runs_calls_files_and_their_costs(tmp_path: Path):
+    held = (Gate(), Gate())
     setup = Setup(tools=editing_tools())
-    async with team(memory_log(), rehearse().stream, tmp_path, setup) as crew:
-        graph = await played(crew)
+    async with team(memory_log(), rehearse(*held).stream, tmp_path, setup) as crew:
+        graph = await played(crew, *held)
         answer = find(graph, "latest")
         led = chain(graph, answer)
         assert led[0].label == "user to principal: What does it do?"
@@ -74,10 +87,11 @@ async def test_an_answer_is_led_to_by_letters_runs_calls_files_and_their_costs(t
 
 @pytest.mark.requirement("causes")
 async def test_a_file_is_explained_by_the_call_that_wrote_it(tmp_path: Path):
+    held = (Gate(), Gate())
     async with team(
-        memory_log(), rehearse().stream, tmp_path, Setup(tools=editing_tools())
+        memory_log(), rehearse(*held).stream, tmp_path, Setup(tools=editing_tools())
     ) as crew:
-        graph = await played(crew)
+        graph = await played(crew, *held)
         led = chain(graph, find(graph, "/workspace/out/answer.md"))
         assert [one.facts["tool"] for one in led if one.kind == "call"][-1] == "write"
         assert led[-1].agent == "writer"
@@ -85,10 +99,11 @@ async def test_a_file_is_explained_by_the_call_that_wrote_it(tmp_path: Path):
 
 @pytest.mark.requirement("causes")
 async def test_the_causes_are_the_same_after_a_restart(tmp_path: Path):
+    held = (Gate(), Gate())
     log = memory_log()
     setup = Setup(tools=editing_tools())
-    async with team(log, rehearse().stream, tmp_path, setup) as crew:
-        before = await played(crew)
+    async with team(log, rehearse(*held).stream, tmp_path, setup) as crew:
+        before = await played(crew, *held)
     async with team(log, ScriptedModel().stream, tmp_path, setup) as crew:
         after = await crew.backend.trace_views.causes(SESSION)
     assert {one: after.nodes[one] for one in before.nodes} == before.nodes

@@ -31,6 +31,8 @@ CASES: Final[Mapping[str, tuple[str, str | bytes]]] = {
     "minimal": ("plot", NAMED.format(name="plot")),
     "crlf": ("plot", NAMED.format(name="plot").replace("\n", "\r\n")),
     "lone cr": ("plot", NAMED.format(name="plot").replace("\n", "\r")),
+    "equals sign": ("plot", DESCRIBED.format(text="=")),
+    "merge sign": ("plot", DESCRIBED.format(text="<<")),
     "byte order mark": ("plot", "\ufeff" + NAMED.format(name="plot")),
     "empty file": ("plot", ""),
     "no front matter": ("plot", "# Plot\n\nUse a library.\n"),
@@ -154,7 +156,10 @@ CASES: Final[Mapping[str, tuple[str, str | bytes]]] = {
 }
 
 _SPEC = "the format says text, the reference does not look: a program that trusts it would break"
+_SIGN = "a text of one sign is a text; the reference's parser has a meaning for it, and stumbles"
 ON_PURPOSE: Final[Mapping[str, str]] = {
+    "equals sign": _SIGN,
+    "merge sign": _SIGN,
     "larger than we read": "a file of a skill has a bound, so that nobody can fill our memory",
     "hyphens in the text": "the reference ends the front matter inside a line; a fence is a line",
     "deep nesting": "metadata maps text to text, and nesting is bounded",
@@ -248,7 +253,9 @@ def test_a_link_is_not_followed_though_the_reference_does(tmp_path: Path):
 
 
 _CHARS = "ab1-:#'\"[]{}&*!|>%@`~<?., \t\néÉ画_\\/="
-_VALUES = st.text(_CHARS, max_size=40).filter(lambda text: "---" not in text)
+_VALUES = st.text(_CHARS, max_size=40).filter(
+    lambda text: "---" not in text and text.strip() not in {"=", "<<"}
+)
 _OTHERS = ("license", "compatibility", "allowed-tools", "metadata")
 
 
