@@ -68,7 +68,6 @@ class MemoryItem(Value):
     """Whose it is: who wrote it, or `user`."""
     content: str
     at_ms: int
-    priority: int = 0
     tags: tuple[str, ...] = ()
     pinned: bool = False
     """Shown first and never evicted."""

@@ -1,5 +1,6 @@
-"""How an agent answers a letter, one program per file, from `respond` to `plan_execute`.
+"""How an agent answers a letter: which program, and what each asks of the turn loop.
 
-Lives here: the order of turns of each program, built from the turn loop.
+Lives here: `choice` (the programs, and all that respond, react and clarify need), `research` and
+`plan_execute`, as decisions.
 Never here: a second turn loop, storage, transport.
 """
