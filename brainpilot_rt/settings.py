@@ -100,6 +100,10 @@ class SessionLimits(Group):
     """Living agents of a session."""
     questions_max: int = Field(default=8, ge=1)
     """Open questions of a session."""
+    approvals_max: int = Field(default=64, ge=1)
+    """Calls of a session that wait for an approval."""
+    delegation_share: float = Field(default=0.5, gt=0, le=1)
+    """Part of a sender's remaining budget that a delegation gets unless it says how much."""
     memory_items_max: int = Field(default=50_000, ge=1)
     """Items remembered in one session."""
     memory_item_chars_max: int = Field(default=8_000, ge=1)

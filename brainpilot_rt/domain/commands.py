@@ -5,11 +5,14 @@
 identity (the run, the HTTP route), never by text a model wrote.
 """
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
 
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.events import Event, RunOutcome, Thinking
+from brainpilot_rt.domain.governing import ApprovalDecision, ApprovalScope, RunLimits
 from brainpilot_rt.domain.ids import (
     AgentName,
     CallId,
@@ -34,14 +37,19 @@ class CreateSession:
     thinking: Thinking = "off"
     domain_resources: Literal["full", "base"] = "full"
     workspace: str | None = None
+    agent: AgentName | None = None
+    cap_usd: Decimal | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateSession:
-    """Rename, or change the thinking level."""
+    """Change something about the session itself; None leaves it."""
 
     title: str | None = None
     thinking: Thinking | None = None
+    cap_usd: Decimal | None = None
+    labels: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,8 @@ class PostUserMessage:
     host_run_id: HostRunId
     """Used when this message opens a host turn; a message during one joins it."""
     attachments: tuple[str, ...] = ()
+    limits: RunLimits | None = None
+    """Of the request this message opens; one that joins a request has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,8 @@ class SendLetter:
     letter_id: LetterId
     new_task_id: TaskId
     """The id the task gets if this letter opens one."""
+    budget: Decimal | None = None
+    """US dollars of the sender's own that a delegation may spend; None: the usual part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +177,56 @@ class AnswerQuestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestApproval:
+    """A call of a run needs a person's word. Asking again with the same id changes nothing."""
+
+    approval_id: str
+    run_id: RunId
+    call_id: CallId
+    agent: AgentName
+    tool: str
+    arguments: Mapping[str, Any]
+    digest: str
+    definition: str
+    reasons: tuple[str, ...]
+    expires_ms: int | None
+    preceding: tuple[Event, ...] = ()
+    """Facts of the run that belong before this in the same commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideApproval:
+    """Somebody, or a rule, decides. The first word counts, a later one is a `Conflict`."""
+
+    approval_id: str
+    decision: ApprovalDecision
+    scope: ApprovalScope = "once"
+    by: str = "user"
+    note: str = ""
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenClientCall:
+    """A call that the client runs. Opening it again (after a crash) changes nothing."""
+
+    run_id: RunId
+    agent: AgentName
+    call_id: CallId
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerClientCall:
+    """The client brings the result."""
+
+    call_id: CallId
+    content: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinLetters:
     """A run at a turn boundary takes the letters that arrived meanwhile."""
 
@@ -247,6 +309,10 @@ Command: TypeAlias = (
     | Interrupt
     | AskQuestion
     | AnswerQuestion
+    | RequestApproval
+    | DecideApproval
+    | OpenClientCall
+    | AnswerClientCall
     | JoinLetters
     | RemindTasks
     | FinishRun

@@ -16,6 +16,18 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter
 
 from brainpilot_rt.domain.citations import Citation
+from brainpilot_rt.domain.governing import (
+    ApprovalDecision,
+    ApprovalScope,
+    BudgetScope,
+    Candidate,
+    GuardAction,
+    GuardStage,
+    JudgedAction,
+    RoutePhase,
+    RunLimits,
+    SpendPurpose,
+)
 from brainpilot_rt.domain.ids import (
     AgentName,
     CallId,
@@ -68,14 +80,23 @@ class SessionCreated(Value):
     domain_resources: Literal["full", "base"] = "full"
     workspace: str | None = None
     """Absolute folder to work in instead of `workspaces/<session>`, set by a local caller."""
+    agent: AgentName | None = None
+    """Whom its messages are for; None: the principal of a team."""
+    cap_usd: Decimal | None = None
+    """What the whole session may cost."""
+    labels: dict[str, Any] = Field(default_factory=dict)
+    """What the caller keeps with it: `api`, `environment_id`, `metadata`, ..."""
 
 
 class SessionUpdated(Value):
-    """Title or thinking level changed; None means unchanged."""
+    """Something about the session itself changed; None means unchanged."""
 
     type: Literal["session_updated"] = "session_updated"
     title: str | None = None
     thinking: Thinking | None = None
+    cap_usd: Decimal | None = None
+    labels: dict[str, Any] | None = None
+    """The whole of them, as they are now."""
 
 
 class SessionEvicted(Value):
@@ -233,6 +254,7 @@ class HostTurnStarted(Value):
     host_run_id: HostRunId
     letter_id: LetterId
     agent: AgentName
+    limits: RunLimits | None = None
 
 
 class HostTurnFinished(Value):
@@ -251,6 +273,10 @@ class HostTurnFinished(Value):
     usage: Usage = Usage()
     letters: int = 0
     runs: int = 0
+    turns: int = 0
+    """Model calls of the addressed agent."""
+    code: str = ""
+    """Of a failure or an unusual end: the word of the run that ended it."""
 
 
 # --- runs and turns -------------------------------------------------------------------------
@@ -726,6 +752,225 @@ class MemoryRefused(Value):
     reason: str
 
 
+# --- routing, money, guardrails, tools -------------------------------------------------------
+
+
+class ModelSelected(Value):
+    """Which model is asked in a turn, and why; committed before its reply."""
+
+    type: Literal["model_selected"] = "model_selected"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    model: ModelRef
+    phase: RoutePhase
+    reason: str
+    task_class: str = ""
+    """Rewards are compared within it."""
+    candidates: tuple[Candidate, ...] = ()
+    propensity: float | None = None
+    """How likely this choice was; None: nothing was drawn."""
+    switch_cost_usd: Decimal | None = None
+    """What leaving the model that holds the prompt's cache costs in this turn."""
+    instead_of: ModelRef | None = None
+    """Of a fallback: the model that failed."""
+
+
+class TurnRated(Value):
+    """How good a turn was, for the router, and what the default model would have cost."""
+
+    type: Literal["turn_rated"] = "turn_rated"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    model: ModelRef
+    task_class: str
+    reward: float
+    """0 to 1."""
+    validity: float
+    quality: float | None = None
+    """Part of its tool calls that were right; None: it made none."""
+    latency_ms: int = 0
+    usage: Usage = Usage()
+    cost_usd: Decimal | None = None
+    baseline: ModelRef | None = None
+    baseline_cost_usd: Decimal | None = None
+    savings_usd: Decimal | None = None
+    """Signed; None: one of the prices is not known."""
+
+
+class SpendReserved(Value):
+    """A model call may be made: its probable cost is kept free in every budget it counts for."""
+
+    type: Literal["spend_reserved"] = "spend_reserved"
+    reservation_id: str
+    run_id: RunId
+    agent: AgentName
+    root_id: LetterId | None = None
+    host_run_id: HostRunId | None = None
+    turn: int = 0
+    purpose: SpendPurpose = "turn"
+    model: ModelRef
+    amount_usd: Decimal
+    """An estimate, in whole picodollars."""
+
+
+class SpendSettled(Value):
+    """What became of a reservation: charged with what the call cost, or released. Once each."""
+
+    type: Literal["spend_settled"] = "spend_settled"
+    reservation_id: str
+    run_id: RunId
+    agent: AgentName
+    outcome: Literal["charged", "released"]
+    model: ModelRef
+    usage: Usage = Usage()
+    cost_usd: Decimal | None = None
+    """None: the price is not known."""
+    counted_usd: Decimal = Decimal(0)
+    """What the budgets are charged, in whole picodollars: the cost, or what the policy for unknown
+    prices says."""
+    estimated: bool = False
+    """The usage or the price is not the provider's own."""
+    reason: str = ""
+    """`crash`, `cancelled`, `failed`, `shutdown`; empty: the call was answered."""
+    purpose: SpendPurpose | None = None
+    """Set, with the three that follow, for a call that costs nothing: nothing was reserved."""
+    root_id: LetterId | None = None
+    host_run_id: HostRunId | None = None
+    turn: int = 0
+
+
+class BudgetWarned(Value):
+    """A budget is nearly used up. Once for each threshold, scope and run."""
+
+    type: Literal["budget_warned"] = "budget_warned"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    scope: BudgetScope
+    threshold: float
+    """Part of the cap that was passed."""
+    spent_usd: Decimal
+    cap_usd: Decimal
+
+
+class BudgetExhausted(Value):
+    """A budget is used up: nothing more is started under it."""
+
+    type: Literal["budget_exhausted"] = "budget_exhausted"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    scope: BudgetScope
+    spent_usd: Decimal
+    cap_usd: Decimal
+
+
+class GuardrailFired(Value):
+    """A guardrail found something in what goes in or out."""
+
+    type: Literal["guardrail_fired"] = "guardrail_fired"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    stage: GuardStage
+    action: GuardAction
+    guardrail: str
+    confidence: float
+    reason: str
+    call_id: CallId | None = None
+
+
+class ToolJudged(Value):
+    """What the inspection of a call came to; a call without one passed it all."""
+
+    type: Literal["tool_judged"] = "tool_judged"
+    run_id: RunId
+    agent: AgentName
+    turn: int
+    call_id: CallId
+    tool: str
+    action: JudgedAction
+    reasons: tuple[str, ...]
+    """Each `<code>: <detail>`."""
+
+
+class ApprovalRequested(Value):
+    """A call waits for a person's word, durably."""
+
+    type: Literal["approval_requested"] = "approval_requested"
+    approval_id: str
+    run_id: RunId
+    agent: AgentName
+    call_id: CallId
+    tool: str
+    arguments: dict[str, Any]
+    """What exactly would run."""
+    digest: str
+    """Of tool, definition and arguments: what is approved is this and nothing else."""
+    definition: str = ""
+    """Digest of the tool's definition."""
+    reasons: tuple[str, ...] = ()
+    expires_ms: int | None = None
+
+
+class ApprovalDecided(Value):
+    """The first word on an approval; later ones are told so."""
+
+    type: Literal["approval_decided"] = "approval_decided"
+    approval_id: str
+    agent: AgentName
+    decision: ApprovalDecision
+    scope: ApprovalScope = "once"
+    by: str
+    """`user`, `policy`, `clock` or the run that ended."""
+    note: str = ""
+    until_ms: int | None = None
+    """Of a scope beyond this call: how long it holds."""
+
+
+class ClientCallOpened(Value):
+    """A tool that the client runs itself was called; the run waits for its result."""
+
+    type: Literal["client_call_opened"] = "client_call_opened"
+    run_id: RunId
+    agent: AgentName
+    call_id: CallId
+    name: str
+    arguments: dict[str, Any]
+
+
+class ClientCallAnswered(Value):
+    """The client brought the result; the first one counts."""
+
+    type: Literal["client_call_answered"] = "client_call_answered"
+    call_id: CallId
+    content: str
+    is_error: bool = False
+
+
+# --- what is kept for all sessions -----------------------------------------------------------
+
+
+class RecordSaved(Value):
+    """In the daemon's stream: something kept for all sessions is as `body` says from now on."""
+
+    type: Literal["record_saved"] = "record_saved"
+    kind: str
+    """`agent`, `environment`, `budget`, `guardrails`, `mcp_server`, `tool_policy`, ..."""
+    key: str
+    body: dict[str, Any]
+
+
+class RecordDeleted(Value):
+    """In the daemon's stream: it is kept no more."""
+
+    type: Literal["record_deleted"] = "record_deleted"
+    kind: str
+    key: str
+
+
 # --- notices, trace, daemon -----------------------------------------------------------------
 
 
@@ -802,6 +1047,14 @@ Told: TypeAlias = (
     | SpanCompleted
     | TurnSummarised
     | MemoryRefused
+    | ModelSelected
+    | TurnRated
+    | BudgetWarned
+    | BudgetExhausted
+    | GuardrailFired
+    | ToolJudged
+    | RecordSaved
+    | RecordDeleted
     | TraceNodeSaved
     | DaemonStarted
     | DaemonRecovered
@@ -866,6 +1119,20 @@ Event: TypeAlias = Annotated[
     | MemoryEvicted
     | MemorySummarised
     | MemoryRefused
+    | ModelSelected
+    | TurnRated
+    | SpendReserved
+    | SpendSettled
+    | BudgetWarned
+    | BudgetExhausted
+    | GuardrailFired
+    | ToolJudged
+    | ApprovalRequested
+    | ApprovalDecided
+    | ClientCallOpened
+    | ClientCallAnswered
+    | RecordSaved
+    | RecordDeleted
     | NoticePosted
     | TraceNodeSaved
     | DaemonStarted

@@ -61,7 +61,7 @@ class Audit:
         ]
         return [*self._found, *orphans]
 
-    def _take(self, event: ev.Event, seq: int) -> None:  # noqa: C901, PLR0912 - one line per pair of start and end
+    def _take(self, event: ev.Event, seq: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one line per pair of start and end
         match event:
             case ev.LetterAccepted() | ev.LetterReceived():
                 self._start("letter", event.letter_id, seq)
@@ -99,6 +99,14 @@ class Audit:
                 self._start("question", event.request_id, seq, event.run_id)
             case ev.QuestionAnswered() | ev.QuestionCancelled():
                 self._end("question", event.request_id, seq)
+            case ev.SpendReserved():
+                self._start("reservation", event.reservation_id, seq, event.run_id)
+            case ev.SpendSettled(purpose=None):
+                self._end("reservation", event.reservation_id, seq)
+            case ev.ApprovalRequested():
+                self._start("approval", event.approval_id, seq, event.run_id)
+            case ev.ApprovalDecided():
+                self._end("approval", event.approval_id, seq)
             case _:
                 pass
 

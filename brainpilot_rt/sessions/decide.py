@@ -11,7 +11,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import EXTERNAL, PRINCIPAL, USER
 from brainpilot_rt.domain.phases import AgentPhase
-from brainpilot_rt.sessions import external, letters, memories, runs
+from brainpilot_rt.sessions import external, governing, letters, memories, runs
 from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.state import SessionState
 
@@ -24,7 +24,7 @@ def decide(state: SessionState, command: cmd.Command, moment: Moment) -> list[ev
         case cmd.CreateSession():
             return _create(state, command)
         case cmd.UpdateSession():
-            return [ev.SessionUpdated(title=command.title, thinking=command.thinking)]
+            return [_updated(command)]
         case cmd.PostUserMessage():
             return letters.post(state, command, moment)
         case cmd.SendLetter():
@@ -49,6 +49,14 @@ def decide(state: SessionState, command: cmd.Command, moment: Moment) -> list[ev
             return runs.ask(state, command, moment)
         case cmd.AnswerQuestion():
             return runs.answer(state, command)
+        case cmd.RequestApproval():
+            return governing.request_approval(state, command, moment)
+        case cmd.DecideApproval():
+            return governing.decide_approval(state, command)
+        case cmd.OpenClientCall():
+            return governing.open_client_call(state, command)
+        case cmd.AnswerClientCall():
+            return governing.answer_client_call(state, command)
         case cmd.JoinLetters():
             return runs.join(state, command, moment)
         case cmd.RemindTasks():
@@ -78,9 +86,21 @@ def _create(state: SessionState, command: cmd.CreateSession) -> list[ev.Event]:
             thinking=command.thinking,
             domain_resources=command.domain_resources,
             workspace=command.workspace,
+            agent=command.agent,
+            cap_usd=command.cap_usd,
+            labels=dict(command.labels),
         ),
         ev.AgentCreated(agent=PRINCIPAL, role=PRINCIPAL, epoch=1, by=USER),
     ]
+
+
+def _updated(command: cmd.UpdateSession) -> ev.SessionUpdated:
+    return ev.SessionUpdated(
+        title=command.title,
+        thinking=command.thinking,
+        cap_usd=command.cap_usd,
+        labels=None if command.labels is None else dict(command.labels),
+    )
 
 
 def _refused(command: cmd.RefuseLetter) -> ev.LetterRefused:

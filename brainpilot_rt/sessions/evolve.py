@@ -5,9 +5,11 @@ no longer open changes only what it can. Replaying the log gives exactly the sta
 """
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import LetterId
+from brainpilot_rt.domain.governing import NO_LIMITS
+from brainpilot_rt.domain.ids import LetterId, TaskId
+from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import AgentPhase
-from brainpilot_rt.sessions import memory_folds, run_folds
+from brainpilot_rt.sessions import governing_folds, memory_folds, run_folds
 from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
     ROOTS_MAX,
@@ -36,6 +38,8 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
                 state,
                 title=state.title if event.title is None else event.title,
                 thinking=event.thinking or state.thinking,
+                cap_usd=state.cap_usd if event.cap_usd is None else event.cap_usd,
+                labels=state.labels if event.labels is None else event.labels,
             )
         case ev.AgentCreated() | ev.AgentStopped():
             return _registry(state, event, at_ms)
@@ -75,6 +79,14 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return _question(state, event)
         case ev.MemoryAdded() | ev.MemoryRemoved() | ev.MemoryEvicted() | ev.MemorySummarised():
             return changed(state, memory=memory_folds.folded(state.memory, event))
+        case ev.SpendReserved():
+            return governing_folds.reserved(state, event)
+        case ev.SpendSettled():
+            return governing_folds.settled(state, event)
+        case ev.ApprovalRequested() | ev.ApprovalDecided():
+            return governing_folds.approval(state, event, at_ms)
+        case ev.ClientCallOpened() | ev.ClientCallAnswered():
+            return governing_folds.client_call(state, event)
         case ev.NoticePosted():
             return _notice(state, event)
         case _:
@@ -97,6 +109,9 @@ def _created(state: SessionState, event: ev.SessionCreated, at_ms: int) -> Sessi
         thinking=event.thinking,
         domain_resources=event.domain_resources,
         workspace=event.workspace,
+        agent=event.agent,
+        cap_usd=event.cap_usd,
+        labels=event.labels,
     )
 
 
@@ -196,8 +211,17 @@ def _task(
         opened_ms=at_ms,
         root_id=letter.root_id,
         hop=letter.hop,
+        cap_usd=letter.budget,
+        paid_by=_payer(state, letter),
     )
     return changed(state, tasks=having(state.tasks, event.task_id, opened))
+
+
+def _payer(state: SessionState, letter: Letter) -> TaskId | None:
+    """The task whose envelope a delegation is cut from: that of the run that sends it."""
+    sender = state.agents.get(letter.from_)
+    run = state.runs.get(sender.run_id) if sender and sender.run_id else None
+    return run.task_id if run else None
 
 
 def _host_turn(
@@ -211,8 +235,12 @@ def _host_turn(
         root_id=event.letter_id,
         started_ms=at_ms,
         letters=1,
+        limits=event.limits or NO_LIMITS,
     )
-    return changed(state, host_turn=turn)
+    if turn.limits.cap_usd is None:
+        return changed(state, host_turn=turn)
+    use = changed(state.roots.get(turn.root_id, RootUse()), cap_usd=turn.limits.cap_usd)
+    return changed(state, host_turn=turn, roots=having(state.roots, turn.root_id, use))
 
 
 def _pause(state: SessionState, event: ev.StopRequested | ev.DeliveryResumed) -> SessionState:

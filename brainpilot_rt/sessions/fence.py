@@ -8,7 +8,15 @@ from collections.abc import Iterable
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import Conflict
-from brainpilot_rt.sessions.state import SessionState
+from brainpilot_rt.sessions.state import RunState, SessionState
+
+
+def fenced(state: SessionState, run_id: str) -> RunState:
+    """The run, if it is still the one at work; a late finisher gets `Conflict(fenced)` (I-7)."""
+    for run in state.runs.values():
+        if run.run_id == run_id:
+            return run
+    raise Conflict("this run has ended; nothing was changed", code="fenced")
 
 
 def admit(state: SessionState, events: Iterable[ev.Event]) -> list[ev.Event]:
@@ -41,10 +49,13 @@ def admit(state: SessionState, events: Iterable[ev.Event]) -> list[ev.Event]:
                 | ev.CircuitChanged(run_id=run_id)
                 | ev.ConversationCompacted(run_id=run_id)
                 | ev.CompactionFailed(run_id=run_id)
+                | ev.ModelSelected(run_id=run_id)
+                | ev.TurnRated(run_id=run_id)
+                | ev.ToolJudged(run_id=run_id)
             ) if run_id not in state.runs:
                 raise Conflict(f"{event.type}: run {run_id} has ended", code="fenced")
-            case ev.ToolPlanned(call_id=call_id):
-                begun.add(call_id)
+            case ev.ToolPlanned(call_id=begins) | ev.SpendReserved(reservation_id=begins):
+                begun.add(begins)
             case _:
                 pass
         if not _ended(state, event, begun):
@@ -58,5 +69,10 @@ def _ended(state: SessionState, event: ev.Event, begun: set[str]) -> bool:
             return call_id not in begun and call_id not in state.runs[run_id].calls
         case ev.QuestionCancelled(request_id=request_id):
             return request_id not in state.questions
+        case ev.ApprovalDecided(approval_id=approval_id):
+            return approval_id not in state.approvals
+        case ev.SpendSettled(reservation_id=reservation_id, purpose=None):
+            known = reservation_id in begun or reservation_id in state.reservations
+            return state.exists and not known
         case _:
             return False

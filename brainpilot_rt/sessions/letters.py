@@ -11,6 +11,7 @@ from brainpilot_rt.domain.errors import BadRequest, Conflict, Forbidden, NotFoun
 from brainpilot_rt.domain.ids import DAEMON, EXTERNAL, PRINCIPAL, TRACE, USER, AgentName
 from brainpilot_rt.domain.letters import Authority, LetterKind
 from brainpilot_rt.sessions.evolve import CHAIN_STOPPED
+from brainpilot_rt.sessions.governing import envelope
 from brainpilot_rt.sessions.moment import Moment, RefusedLoudly
 from brainpilot_rt.sessions.runs import answer, held, interrupted
 from brainpilot_rt.sessions.stamps import chain_stopped, depth, recipient, stamp, starts_now, title
@@ -50,6 +51,7 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
         content=command.content,
         authority=Authority(origin="user"),
         attachments=command.attachments,
+        budget=command.limits.cap_usd if command.limits and host is None else None,
     )
     events.append(
         ev.LetterAccepted(
@@ -63,7 +65,10 @@ def post(state: SessionState, command: cmd.PostUserMessage, moment: Moment) -> l
     if host is None:
         events.append(
             ev.HostTurnStarted(
-                host_run_id=command.host_run_id, letter_id=letter.id, agent=command.agent
+                host_run_id=command.host_run_id,
+                letter_id=letter.id,
+                agent=command.agent,
+                limits=command.limits,
             )
         )
     return events
@@ -105,6 +110,7 @@ def send(state: SessionState, command: cmd.SendLetter, moment: Moment) -> list[e
         run=run,
         task_id=task_id,
         reply_to=answered.letter_id if answered else None,
+        budget=envelope(state, run, command.budget, moment) if opens else None,
     )
     events.append(ev.LetterAccepted(letter_id=letter.id, letter=letter, run_id=run.run_id))
     if opens:

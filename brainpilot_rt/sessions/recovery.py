@@ -13,7 +13,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import RunId
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.sessions.moment import Moment
-from brainpilot_rt.sessions.runs import close_open, held
+from brainpilot_rt.sessions.runs import close_open, held, unsettled
 from brainpilot_rt.sessions.stamps import terminal
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.sessions.tallies import last_words
@@ -28,6 +28,7 @@ def repair(state: SessionState, moment: Moment) -> list[ev.Event]:
     """Events that leave no text, call or run of a dead process open."""
     events: list[ev.Event] = []
     for run in state.runs.values():
+        events += unsettled(state, run, "crash")
         stuck = run.attempt >= moment.limits.attempts_max and not _moved(state, run)
         events += _buried(state, run, moment) if stuck else _cut(run, "crash")
     return events
@@ -52,13 +53,18 @@ def resume(state: SessionState, moment: Moment) -> list[ev.Event]:
 
 def _moved(state: SessionState, run: RunState) -> bool:
     """Did this try get anywhere? Waiting for a person is no failure of it."""
-    asked = any(one.run_id == run.run_id for one in state.questions.values())
+    waiting = (*state.questions.values(), *state.approvals.values(), *state.client_calls.values())
+    asked = any(one.run_id == run.run_id for one in waiting)
     return run.turns > run.first_turn or asked
 
 
 def cut(state: SessionState) -> list[ev.Event]:
     """A clean stop: close texts and runs; the next start resumes them."""
-    return [event for run in state.runs.values() for event in _cut(run, "shutdown")]
+    return [
+        event
+        for run in state.runs.values()
+        for event in (*unsettled(state, run, "shutdown"), *_cut(run, "shutdown"))
+    ]
 
 
 def mend(state: SessionState, run_id: RunId, tries: int) -> list[ev.Event]:
@@ -78,7 +84,7 @@ def mend(state: SessionState, run_id: RunId, tries: int) -> list[ev.Event]:
         delay_ms=0,
         reason="the log was in trouble",
     )
-    return [*_texts(run), *_unknown(run), failed]
+    return [*_texts(run), *_unknown(run), *unsettled(state, run, "crash"), failed]
 
 
 def _texts(run: RunState) -> list[ev.Event]:

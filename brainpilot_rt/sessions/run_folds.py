@@ -1,14 +1,16 @@
 """The folds of `evolve` that concern runs and the letters they take."""
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from decimal import Decimal
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import AgentName, LetterId
+from brainpilot_rt.domain.ids import AgentName, LetterId, RunId, TaskId
 from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import TRANSITIONS
 from brainpilot_rt.domain.thinking import PLANNING_TOOLS
 from brainpilot_rt.domain.usage import NO_USAGE, add_cost
+from brainpilot_rt.sessions import governing_folds
 from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
     CLOSED_MAX,
@@ -27,6 +29,15 @@ from brainpilot_rt.sessions.views import LetterView
 Plans: TypeAlias = Mapping[tuple[AgentName, LetterId], OpenPlan]
 PLANS_MAX: Final = 100
 """Plans of a session that are not at their end, the latest."""
+
+
+class _Waited(Protocol):
+    @property
+    def run_id(self) -> RunId: ...
+
+
+_K = TypeVar("_K")
+_W = TypeVar("_W", bound=_Waited)
 
 
 def close(
@@ -90,24 +101,47 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         tainted=any(letter.authority.tainted for letter in taken),
         calls=before.calls if before else {},
         record=before.record if before else RunRecord(use.runs + 1, at_ms),
+        task_id=before.task_id if before else _payer(state, taken),
+        spent_usd=before.spent_usd if before else Decimal(0),
     )
-    questions = {
-        key: changed(one, run_id=event.run_id) if one.run_id == event.resumes else one
-        for key, one in state.questions.items()
-    }
     host = state.host_turn
     after = changed(
         state,
         letters=letters,
         runs=having(state.runs, event.run_id, run),
         interrupted=without(state.interrupted, *([event.resumes] if event.resumes else [])),
-        questions=questions,
+        questions=_inherited(state.questions, event),
+        approvals=_inherited(state.approvals, event),
+        grants=_inherited(state.grants, event),
+        client_calls=_inherited(state.client_calls, event),
         roots=newest(
             having_last(state.roots, event.root_id, changed(use, runs=use.runs + 1)), ROOTS_MAX
         ),
         host_turn=host and changed(host, runs=host.runs + 1),
     )
     return _phase(after, event.agent, "run_started", at_ms, run_id=event.run_id, retry_at_ms=None)
+
+
+def _payer(state: SessionState, taken: list[Letter]) -> TaskId | None:
+    """The task whose envelope pays for a run: of the first delegation it takes that has one."""
+    named = (state.tasks.get(letter.task_id) for letter in taken if letter.task_id)
+    found = next((task for task in named if task is not None and task.cap_usd is not None), None)
+    if found is not None:
+        return found.task_id
+    # A result comes back: what its reader delegated was paid by what pays for the reader.
+    waiting = (one for one in state.tasks.values() if taken and one.assignee == taken[0].to)
+    mine = next((one for one in waiting if one.root_id == taken[0].root_id and one.cap_usd), None)
+    return mine.task_id if mine else None
+
+
+def _inherited(waiting: Mapping[_K, _W], event: ev.RunStarted) -> Mapping[_K, _W]:
+    """What a cut run waited for is waited for by the run that goes on for it."""
+    if event.resumes is None:
+        return waiting
+    return {
+        key: changed(one, run_id=event.run_id) if one.run_id == event.resumes else one
+        for key, one in waiting.items()
+    }
 
 
 def _phase(
@@ -164,6 +198,7 @@ def run_ended(
         after = _release(after, run.letter_ids)
     else:
         after = changed(after, plans=_kept_plans(after, event, run))
+    after = governing_folds.run_ended(after, event.run_id)
     agent = after.agents[event.agent]
     failed = event.outcome == "failed"
     after = _phase(
@@ -189,6 +224,7 @@ def run_ended(
             citations=event.citations,
             unverified_citations=event.unverified_citations,
             failed=failed,
+            code=event.error_code or event.reason if failed else event.reason,
         ),
     )
 
@@ -255,6 +291,7 @@ def replied(state: SessionState, event: ev.ModelReplied | ev.ModelAsked) -> Sess
             host,
             usage=host.usage.plus(event.usage),
             cost_usd=add_cost(host.cost_usd, event.cost_usd),
+            turns=host.turns + (event.agent == host.agent and isinstance(event, ev.ModelReplied)),
         ),
     )
 
@@ -272,6 +309,7 @@ def call(
         calls = without(run.calls, event.call_id)
         run = changed(run, record=tally(run.record, event))
         state = changed(state, plans=_begun(state, run, event.name))
+        state = governing_folds.call_ended(state, event.call_id)
     elif event.call_id in run.calls:
         started = changed(run.calls[event.call_id], started=True, since_ms=at_ms)
         calls = having(run.calls, event.call_id, started)

@@ -5,6 +5,7 @@ closed by exactly one terminal letter, unless the agent itself waits for someone
 tasks) or its letters are kept for a retry.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from brainpilot_rt.domain import commands as cmd
@@ -12,19 +13,12 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict, Forbidden, NotFound
 from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, LetterId, RunId
 from brainpilot_rt.domain.phases import AgentPhase
-from brainpilot_rt.sessions.fence import admit
+from brainpilot_rt.sessions.fence import admit, fenced
+from brainpilot_rt.sessions.governing import withdrawn
 from brainpilot_rt.sessions.moment import Moment
 from brainpilot_rt.sessions.stamps import create, echo_of, terminal
 from brainpilot_rt.sessions.state import OpenLetter, OpenTask, RunState, SessionState
 from brainpilot_rt.sessions.tallies import last_words
-
-
-def fenced(state: SessionState, run_id: str) -> RunState:
-    """The run, if it is still the one at work; a late finisher gets `Conflict(fenced)` (I-7)."""
-    for run in state.runs.values():
-        if run.run_id == run_id:
-            return run
-    raise Conflict("this run has ended; nothing was changed", code="fenced")
 
 
 def batch(letters: list[OpenLetter], moment: Moment) -> tuple[LetterId, ...]:
@@ -121,6 +115,8 @@ def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[
         for one in state.questions.values()
         if one.run_id == run.run_id
     ]
+    events += withdrawn(state, run)
+    events += unsettled(state, run, "cancelled", command.closing)
     retry = command.retry_at_ms is not None
     events.append(
         ev.RunFinished(
@@ -164,6 +160,30 @@ def finish(state: SessionState, command: cmd.FinishRun, moment: Moment) -> list[
             )
         )
     return events
+
+
+def unsettled(
+    state: SessionState, run: RunState, reason: str, facts: Iterable[ev.Event] = ()
+) -> list[ev.Event]:
+    """Charges for calls of a run that nobody will hear of any more, unless `facts` settle them.
+
+    Whether the provider was paid is not known: the estimate counts, so that no cap fails open.
+    """
+    done = {one.reservation_id for one in facts if isinstance(one, ev.SpendSettled)}
+    return [
+        ev.SpendSettled(
+            reservation_id=one.reservation_id,
+            run_id=one.run_id,
+            agent=one.agent,
+            outcome="charged",
+            model=one.model,
+            counted_usd=one.amount_usd,
+            estimated=True,
+            reason=reason,
+        )
+        for one in state.reservations.values()
+        if one.run_id == run.run_id and one.reservation_id not in done
+    ]
 
 
 _UNUSUAL: Final = {
@@ -286,6 +306,8 @@ def end_of(state: SessionState, outcome: str) -> ev.HostTurnFinished:
             "usage": host.usage,
             "letters": host.letters,
             "runs": host.runs,
+            "turns": host.turns,
+            "code": host.code,
         }
     )
 

@@ -4,6 +4,7 @@ A recipient is resolved against the registry; an unknown one is an error naming 
 never a ghost. Nothing a foreign hand could forge is taken from a letter; it is filled in here.
 """
 
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
@@ -89,6 +90,7 @@ def stamp(  # noqa: PLR0913 - the stamp is what a letter is
     attachments: tuple[str, ...] = (),
     ttl_s: float | None = None,
     extra_sent: int = 0,
+    budget: Decimal | None = None,
 ) -> Letter:
     """A letter of ours, with everything a foreign hand could forge filled in by us."""
     agent = state.agents.get(to)
@@ -113,6 +115,7 @@ def stamp(  # noqa: PLR0913 - the stamp is what a letter is
             "ttl_s": ttl_s,
             "attachments": attachments,
             "authority": authority,
+            "budget": budget,
             "epoch": agent.epoch + born if agent else 1,
         }
     )

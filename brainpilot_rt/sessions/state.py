@@ -8,10 +8,11 @@ again is a few kilobytes however much it has done, and a change costs the copy o
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.events import AgentKind, Thinking
+from brainpilot_rt.domain.governing import NO_LIMITS, ApprovalScope, RunLimits
 from brainpilot_rt.domain.ids import (
     AgentName,
     CallId,
@@ -25,6 +26,7 @@ from brainpilot_rt.domain.ids import (
 )
 from brainpilot_rt.domain.letters import Letter, LetterKind
 from brainpilot_rt.domain.memory import Block, Place
+from brainpilot_rt.domain.model_calls import ModelRef
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.domain.thinking import CallSummary, Intent, Plan, ProgramName
 from brainpilot_rt.domain.tools import Effect
@@ -136,6 +138,10 @@ class RunState:
     """Open texts: message id -> (seq of its start, kind), in the order of their starts."""
     calls: Mapping[CallId, OpenCall] = field(default_factory=dict[CallId, OpenCall])
     record: RunRecord = field(default_factory=RunRecord)
+    task_id: TaskId | None = None
+    """The task whose envelope pays for it; None: nobody gave it one."""
+    spent_usd: Decimal = Decimal(0)
+    """What the budgets were charged for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,12 @@ class OpenTask:
     root_id: LetterId
     hop: int
     reminded: bool = False
+    cap_usd: Decimal | None = None
+    """Its envelope, cut from its sender's; None: it has none of its own."""
+    spent_usd: Decimal = Decimal(0)
+    """Of the envelope, what was delegated on from it included."""
+    paid_by: TaskId | None = None
+    """The task whose envelope it was cut from; None: the request's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,62 @@ class OpenQuestion:
     question: str
     options: tuple[str, ...]
     allow_free_text: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Money kept free for a model call that is under way."""
+
+    reservation_id: str
+    run_id: RunId
+    agent: AgentName
+    model: ModelRef
+    amount_usd: Decimal
+    root_id: LetterId | None
+    task_id: TaskId | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApproval:
+    """A call that waits for a person's word."""
+
+    approval_id: str
+    run_id: RunId
+    agent: AgentName
+    call_id: CallId
+    tool: str
+    arguments: Mapping[str, Any]
+    digest: str
+    definition: str
+    reasons: tuple[str, ...]
+    asked_ms: int
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """An approval that holds beyond the call it was asked for."""
+
+    approval_id: str
+    agent: AgentName
+    run_id: RunId
+    call_id: CallId
+    tool: str
+    digest: str
+    definition: str
+    scope: ApprovalScope
+    until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCall:
+    """A call the client is to run."""
+
+    call_id: CallId
+    run_id: RunId
+    agent: AgentName
+    name: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +266,11 @@ class HostTurn:
     cost_usd: Decimal | None = Decimal(0)
     letters: int = 0
     runs: int = 0
+    limits: RunLimits = NO_LIMITS
+    turns: int = 0
+    """Model calls of its agent."""
+    code: str = ""
+    """How the latest run of its agent ended, if unusually."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +281,9 @@ class RootUse:
     runs: int = 0
     tokens: int = 0
     stopped: bool = False
+    cap_usd: Decimal | None = None
+    spent_usd: Decimal = Decimal(0)
+    """What the budgets were charged for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +300,16 @@ class SessionState:
     thinking: Thinking = "off"
     domain_resources: Literal["full", "base"] = "full"
     workspace: str | None = None
+    agent: AgentName | None = None
+    """Whom its messages are for; None: the principal of a team."""
+    cap_usd: Decimal | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spent_usd: Decimal = Decimal(0)
+    """What the budgets were charged for the whole session."""
+    reservations: Mapping[str, Reservation] = field(default_factory=dict[str, Reservation])
+    approvals: Mapping[str, OpenApproval] = field(default_factory=dict[str, OpenApproval])
+    grants: Mapping[str, Granted] = field(default_factory=dict[str, Granted])
+    client_calls: Mapping[CallId, ClientCall] = field(default_factory=dict[CallId, ClientCall])
     agents: Mapping[AgentName, AgentState] = field(default_factory=dict[AgentName, AgentState])
     letters: Mapping[LetterId, OpenLetter] = field(default_factory=dict[LetterId, OpenLetter])
     """In the order of acceptance."""
@@ -270,7 +356,13 @@ class SessionState:
     def busy(self) -> bool:
         """True when a restart must look at this session: something is open."""
         return bool(
-            self.runs or self.interrupted or self.letters or self.questions or self.host_turn
+            self.runs
+            or self.interrupted
+            or self.letters
+            or self.questions
+            or self.host_turn
+            or self.reservations
+            or self.approvals
         )
 
 

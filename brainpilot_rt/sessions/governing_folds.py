@@ -1,0 +1,141 @@
+"""The folds of `evolve` that concern money, approvals and calls the client runs."""
+
+from decimal import Decimal
+
+from brainpilot_rt.domain import events as ev
+from brainpilot_rt.domain.ids import CallId, RunId, TaskId
+from brainpilot_rt.sessions.mappings import changed, having, newest, without
+from brainpilot_rt.sessions.state import (
+    ClientCall,
+    Granted,
+    OpenApproval,
+    Reservation,
+    RootUse,
+    SessionState,
+)
+
+GRANTS_MAX = 200
+"""Approvals beyond one call that a session remembers, the latest."""
+
+
+def reserved(state: SessionState, event: ev.SpendReserved) -> SessionState:
+    """Money is kept free for a call."""
+    run = state.runs.get(event.run_id)
+    kept = Reservation(
+        reservation_id=event.reservation_id,
+        run_id=event.run_id,
+        agent=event.agent,
+        model=event.model,
+        amount_usd=event.amount_usd,
+        root_id=event.root_id,
+        task_id=run.task_id if run else None,
+    )
+    return changed(state, reservations=having(state.reservations, event.reservation_id, kept))
+
+
+def settled(state: SessionState, event: ev.SpendSettled) -> SessionState:
+    """A reservation came to its end; what was charged counts in every envelope above it."""
+    kept = state.reservations.get(event.reservation_id)
+    counted = event.counted_usd
+    after = changed(
+        state,
+        reservations=without(state.reservations, event.reservation_id),
+        spent_usd=state.spent_usd + counted,
+    )
+    if not counted:
+        return after
+    run = after.runs.get(event.run_id) or after.interrupted.get(event.run_id)
+    root_id = run.root_id if run else kept.root_id if kept else None
+    task_id = run.task_id if run else kept.task_id if kept else None
+    if event.run_id in after.runs and run is not None:
+        paid = changed(run, spent_usd=run.spent_usd + counted)
+        after = changed(after, runs=having(after.runs, event.run_id, paid))
+    if root_id is not None:
+        use = after.roots.get(root_id, RootUse())
+        spent = changed(use, spent_usd=use.spent_usd + counted)
+        after = changed(after, roots=having(after.roots, root_id, spent))
+    return _charged(after, task_id, counted)
+
+
+def _charged(state: SessionState, task_id: TaskId | None, counted: Decimal) -> SessionState:
+    tasks = dict(state.tasks)
+    seen: set[TaskId] = set()
+    while task_id is not None and task_id in tasks and task_id not in seen:
+        seen.add(task_id)
+        task = tasks[task_id]
+        tasks[task_id] = changed(task, spent_usd=task.spent_usd + counted)
+        task_id = task.paid_by
+    return changed(state, tasks=tasks) if seen else state
+
+
+def approval(
+    state: SessionState, event: ev.ApprovalRequested | ev.ApprovalDecided, at_ms: int
+) -> SessionState:
+    """An approval was asked for, or somebody decided."""
+    if isinstance(event, ev.ApprovalRequested):
+        asked = OpenApproval(
+            approval_id=event.approval_id,
+            run_id=event.run_id,
+            agent=event.agent,
+            call_id=event.call_id,
+            tool=event.tool,
+            arguments=event.arguments,
+            digest=event.digest,
+            definition=event.definition,
+            reasons=event.reasons,
+            asked_ms=at_ms,
+            expires_ms=event.expires_ms,
+        )
+        return changed(state, approvals=having(state.approvals, event.approval_id, asked))
+    known = state.approvals.get(event.approval_id)
+    after = changed(state, approvals=without(state.approvals, event.approval_id))
+    if known is None or event.decision != "approved":
+        return after
+    grant = Granted(
+        approval_id=event.approval_id,
+        agent=known.agent,
+        run_id=known.run_id,
+        call_id=known.call_id,
+        tool=known.tool,
+        digest=known.digest,
+        definition=known.definition,
+        scope=event.scope,
+        until_ms=event.until_ms,
+    )
+    return changed(after, grants=newest(having(state.grants, event.approval_id, grant), GRANTS_MAX))
+
+
+def client_call(
+    state: SessionState, event: ev.ClientCallOpened | ev.ClientCallAnswered
+) -> SessionState:
+    """The client is asked to run a call, or has."""
+    if isinstance(event, ev.ClientCallAnswered):
+        return changed(state, client_calls=without(state.client_calls, event.call_id))
+    opened = ClientCall(
+        call_id=event.call_id,
+        run_id=event.run_id,
+        agent=event.agent,
+        name=event.name,
+        arguments=event.arguments,
+    )
+    return changed(state, client_calls=having(state.client_calls, event.call_id, opened))
+
+
+def call_ended(state: SessionState, call_id: CallId) -> SessionState:
+    """What was waited for, or granted, for one call goes with it."""
+    spent = [
+        key for key, one in state.grants.items() if one.call_id == call_id and one.scope == "once"
+    ]
+    if not spent and call_id not in state.client_calls:
+        return state
+    return changed(
+        state,
+        grants=without(state.grants, *spent),
+        client_calls=without(state.client_calls, call_id),
+    )
+
+
+def run_ended(state: SessionState, run_id: RunId) -> SessionState:
+    """Grants for a run go with it."""
+    gone = [key for key, one in state.grants.items() if one.run_id == run_id and one.scope == "run"]
+    return changed(state, grants=without(state.grants, *gone)) if gone else state
