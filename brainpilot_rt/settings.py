@@ -11,6 +11,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
@@ -202,6 +203,75 @@ class SearchSettings(Group):
     """A larger file is not indexed."""
 
 
+class BudgetSettings(Group):
+    """What may be spent, in US dollars; None: no bound. Agents may have tighter ones."""
+
+    run_usd: Decimal | None = Field(default=None, ge=0)
+    """One run of one agent."""
+    root_usd: Decimal | None = Field(default=None, ge=0)
+    """One request with everything that follows from it."""
+    session_usd: Decimal | None = Field(default=None, ge=0)
+    """One session."""
+    agent_daily_usd: Decimal | None = Field(default=None, ge=0)
+    """One agent (by name) in a day, UTC, over all sessions."""
+    agent_monthly_usd: Decimal | None = Field(default=None, ge=0)
+    """One agent in a calendar month, UTC."""
+    daily_usd: Decimal | None = Field(default=None, ge=0)
+    """Everything in a day, UTC (`BP_BUDGET_DAILY_USD`)."""
+    monthly_usd: Decimal | None = Field(default=None, ge=0)
+    """Everything in a calendar month, UTC (`BP_BUDGET_MONTHLY_USD`)."""
+    unknown_price: Literal["assume", "refuse"] = "assume"
+    """A model whose price nobody knows: count the prices below, or do not ask it at all while a
+    budget bounds the call. It is never counted as free, and its cost is shown as unknown."""
+    assumed_input_usd: Decimal = Field(default=Decimal(5), ge=0)
+    """A million input tokens of a model without a known price."""
+    assumed_output_usd: Decimal = Field(default=Decimal(25), ge=0)
+    """A million output tokens of a model without a known price."""
+    warn_at: tuple[float, ...] = (0.8, 0.9, 0.95)
+    """Parts of a budget at which it is said, once for each budget and run."""
+
+
+class RoutingSettings(Group):
+    """Which model is asked in each turn."""
+
+    team: Literal["default", "auto"] = "default"
+    """Agents of a team whose session names no model: the default model, or one chosen turn by turn
+    among `models` (`BP_ROUTING`). Agent runs over `/v1` are always routed."""
+    models: tuple[str, ...] = ()
+    """`provider:model` or `provider:*` to choose among; empty: all configured ones that can be
+    asked (a free local one only when it is the default)."""
+    explore: float = Field(default=0.02, ge=0, le=1)
+    """Part of the choices drawn evenly, so that the log can price other policies."""
+    window_days: int = Field(default=7, ge=1, le=90)
+    """Days of rewards that count."""
+    fallbacks_max: int = Field(default=2, ge=0)
+    """Other models tried in a turn when one fails before it has said anything. A pinned model is
+    never replaced."""
+    seed: int | None = None
+    """For tests: the same choices every time."""
+
+
+class GuardSettings(Group):
+    """Guardrails and tool governance, until they are changed over HTTP."""
+
+    enabled: bool = True
+    """Check what goes in and out of models and tools."""
+    mode: Literal["block", "redact", "warn", "log"] = "warn"
+    """What is done about a finding of a check that has no rule of its own."""
+    confidence: float = Field(default=0.7, ge=0, le=1)
+    """Findings below it are ignored."""
+    provider_wait_s: float = Field(default=5.0, gt=0)
+    """Seconds an external guardrail provider may take for its answer."""
+    provider_fail: Literal["open", "closed"] = "closed"
+    """What a provider that fails means: the text passes, or it is blocked."""
+    firewall: Literal["enforce", "monitor", "off"] = "enforce"
+    """Inspection of tool calls: act on it, only say it, or leave it out."""
+    approval_wait_s: float | None = Field(default=None, gt=0)
+    """Seconds until an approval nobody decides counts as denied; None: it waits."""
+    calls_per_minute: int = Field(default=120, ge=0)
+    """Calls of one tool by one agent; 0: no bound."""
+
+
 class ModelSettings(Group):
     """Where models come from, as the environment says it."""
 
@@ -258,6 +328,12 @@ class Settings(Group):
     """The index of the work trees."""
     models: ModelSettings = ModelSettings()
     """Models."""
+    budgets: BudgetSettings = BudgetSettings()
+    """Money."""
+    routing: RoutingSettings = RoutingSettings()
+    """The choice of a model."""
+    guard: GuardSettings = GuardSettings()
+    """Guardrails and tools."""
     environment: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """The environment as it was, for `apiKeyEnv` of provider profiles and child allow-lists."""
     warnings: tuple[str, ...] = ()
@@ -276,6 +352,9 @@ _ENVIRONMENT: Final[dict[str, tuple[str, str]]] = {
     "BP_SHELL": ("agents", "shell"),
     "BP_CLASSIFIER": ("thinking", "classifier"),
     "BP_CLASSIFIER_MODEL": ("thinking", "classifier_model"),
+    "BP_BUDGET_DAILY_USD": ("budgets", "daily_usd"),
+    "BP_BUDGET_MONTHLY_USD": ("budgets", "monthly_usd"),
+    "BP_ROUTING": ("routing", "team"),
     "BP_OFFLINE": ("models", "offline"),
     "BP_MOCK": ("models", "mock"),
     "BP_CHECKPOINT_PAGES": ("", "checkpoint_pages"),
@@ -300,6 +379,9 @@ _GROUPS: Final[dict[str, type[Group]]] = {
     "thinking": ThinkingSettings,
     "search": SearchSettings,
     "models": ModelSettings,
+    "budgets": BudgetSettings,
+    "routing": RoutingSettings,
+    "guard": GuardSettings,
 }
 _TOP: Final = ("mem_limit_mb", "checkpoint_pages")
 

@@ -22,10 +22,11 @@ CLASS_LINES = 250
 CLASS_METHODS = 20
 CLASS_ATTRIBUTES = 12
 FUNCTION_LINES = 60
-PACKAGE_LINES = 46_000
+PACKAGE_LINES = 62_000
 
 ALLOWED: Mapping[str, str] = {
     "brainpilot_rt/domain/events.py": "the one tagged union of all events belongs in one file",
+    "brainpilot_rt/settings.py": "one documented tree of all settings belongs in one file",
     "brainpilot_rt/server/ports.py::Backend": "all the server may ask, one method a route",
     "brainpilot_rt/supervision/backend.py::Backend": "answers that port, method by method",
 }
