@@ -16,6 +16,7 @@ from brainpilot_rt.agents.definition import AgentDefinition
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.context.assembly import Assembled
 from brainpilot_rt.context.conversation import Conversation
+from brainpilot_rt.context.excerpts import Excerpt, excerpt
 from brainpilot_rt.context.memory import Memory
 from brainpilot_rt.context.sections import (
     Member,
@@ -94,6 +95,11 @@ class RunContext:
             return (Source(name="workspace", label="none", warnings=(fault.message,)),), ()
         return organs.shown.sources.gather(who.agent, tree, skills, self._query), skills
 
+    def excerpt(self) -> Excerpt:
+        """What was gathered, in short: by it the program of the run is chosen."""
+        said = self._said(self._conversation.messages() if self._conversation else ())
+        return excerpt((*self._sources(), *self._window(said, "")), said.messages)
+
     def assemble(
         self, history: Sequence[Message], guidance: str, marker: str
     ) -> tuple[Assembled, ev.ContextAssembled]:
@@ -101,8 +107,7 @@ class RunContext:
         organs, who = self._organs, self._identity
         began = organs.clock.monotonic()
         budget = organs.settings.context_chars_max
-        assembler = organs.conversations.assembler(who.session, who.agent)
-        said = assembler.assemble("", history, budget_chars=budget)
+        said = self._said(history)
         parts = [
             Part(name="persona", text=identity(self._definition.system, who.agent), items=1),
             *self._sources(),
@@ -130,6 +135,12 @@ class RunContext:
             duration_us=round(seconds * 1_000_000),
         )
         return replace(said, system=system), fact
+
+    def _said(self, history: Sequence[Message]) -> Assembled:
+        assembler = self._organs.conversations.assembler(
+            self._identity.session, self._identity.agent
+        )
+        return assembler.assemble("", history, budget_chars=self._organs.settings.context_chars_max)
 
     def _state(self) -> SessionState:
         return self._organs.manager.state(self._identity.session)

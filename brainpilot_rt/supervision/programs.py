@@ -6,6 +6,7 @@ nothing again. A classifier that fails costs its answer, never the run.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 from brainpilot_rt.agents import intent
@@ -13,6 +14,7 @@ from brainpilot_rt.agents.definition import AgentDefinition, parse_model
 from brainpilot_rt.agents.intent import Classified
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.agents.programs import choice
+from brainpilot_rt.context.excerpts import Excerpt
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import ProviderFault
 from brainpilot_rt.domain.letters import LetterKind
@@ -53,8 +55,8 @@ class RunProgram:
 
     # --- before a turn ---------------------------------------------------------------------
 
-    async def begin(self) -> tuple[ev.Event, ...]:
-        """Choose the program, once; what is to be recorded of that."""
+    async def begin(self, context: Callable[[], Excerpt]) -> tuple[ev.Event, ...]:
+        """Choose the program by the letters and the context, once; what is recorded of that."""
         run = self._run()
         if self._program is not None or run is None:
             return ()
@@ -63,7 +65,7 @@ class RunProgram:
             if self._program == "research":
                 await self._research.retrieve(self._wanted(run))
             return ()
-        return await self._choose(run)
+        return await self._choose(run, context)
 
     def offer(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Of the agent's tools, those the program allows in the next turn."""
@@ -107,7 +109,7 @@ class RunProgram:
 
     # --- choosing --------------------------------------------------------------------------
 
-    async def _choose(self, run: RunState) -> tuple[ev.Event, ...]:
+    async def _choose(self, run: RunState, context: Callable[[], Excerpt]) -> tuple[ev.Event, ...]:
         wanted = self._wanted(run)
         programs = self._definition.programs
         if self.plan.known is not None:
@@ -118,13 +120,14 @@ class RunProgram:
         asked: ev.Event | None = None
         found: Classified | None = None
         fallback = ""
+        known = context()
         if self._asks_model():
-            found, fallback, asked = await self._ask_model(wanted)
+            found, fallback, asked = await self._ask_model(wanted, known.text)
         source: Literal["model", "heuristic"] = "model" if found else "heuristic"
         if found is None:
             asks = "research" in programs and intent.asks(wanted)
-            documents = asks and bool(await self._research.retrieve(wanted))
-            found = intent.heuristic(wanted, documents=documents)
+            there = asks and (known.documents or bool(await self._research.retrieve(wanted)))
+            found = intent.heuristic(wanted, documents=there)
         chosen = self._chosen(found, source, fallback)
         facts: tuple[ev.Event, ...] = (asked, chosen) if asked else (chosen,)
         if self._program == "research":
@@ -168,9 +171,11 @@ class RunProgram:
                 named = self._organs.thinking.classifier_model is not None
                 return named or self._organs.free(self._definition.model)
 
-    async def _ask_model(self, text: str) -> tuple[Classified | None, str, ev.Event | None]:
+    async def _ask_model(
+        self, text: str, context: str
+    ) -> tuple[Classified | None, str, ev.Event | None]:
         """A model's word, or why there is none; and what it cost."""
-        words = intent.prompt(text, programs=self._definition.programs)
+        words = intent.prompt(text, programs=self._definition.programs, context=context)
         try:
             async with asyncio.timeout(self._organs.thinking.classifier_wait_s):
                 reply, asked = await ask_aside(

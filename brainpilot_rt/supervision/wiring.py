@@ -204,8 +204,9 @@ class RunWiring:
         return ()
 
     async def _prepare(self, turn: int) -> Sequence[Message] | None:
-        self.hold(*await self.program.begin())
-        return await self._context.prepare(turn)
+        compacted = await self._context.prepare(turn)
+        self.hold(*await self.program.begin(self._context.excerpt))
+        return compacted
 
     def _spent(self) -> bool:
         use = self._state().roots.get(self._root)
@@ -236,7 +237,7 @@ class RunWiring:
     def _assemble(self, history: Sequence[Message], marker: str, final: bool) -> Assembled:  # noqa: FBT001 - the port's signature
         del final
         assembled, fact = self._context.assemble(history, self.program.guidance(), marker)
-        self.hold(fact)
+        self._held = (fact, *self._held)  # in this context the program was chosen
         return assembled
 
     async def cancel_tool(self, call_id: str) -> bool:

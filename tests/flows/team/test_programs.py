@@ -9,7 +9,8 @@ import pytest
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import FatalFault
-from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.ids import USER, SessionId
+from brainpilot_rt.domain.memory import Draft
 from brainpilot_rt.domain.model_calls import AttemptFailed
 from brainpilot_rt.domain.passages import Passage, Passages
 from brainpilot_rt.domain.usage import Usage
@@ -103,8 +104,8 @@ async def test_one_run_can_be_followed_from_its_letter_to_its_summary(tmp_path: 
         assert steps[: steps.index("turn_summarised") + 1] == [
             "letter_accepted",
             "run_started",
-            "intent_classified",
             "context_assembled",
+            "intent_classified",
             "model_replied",
             "tool_planned",
             "tool_started",
@@ -188,6 +189,44 @@ async def test_a_model_classifies_where_that_is_free(tmp_path: Path):
     assert offered(model)[:2] == [set(), {"ask_user"}]
     assert "send_message" in offered(model)[2]
     assert len(model.requests[1].messages) == 1
+
+
+@pytest.mark.requirement("intent")
+async def test_the_classifier_reads_what_the_agent_knows_and_was_told(tmp_path: Path):
+    word = '{"intent": "respond", "confidence": 0.9, "reasoning": "it is known"}'
+    model = model_of([word], ["Noted."], [word], ["At dawn."])
+    async with team(memory_log(), model.stream, tmp_path, Setup(free=True)) as crew:
+        await crew.create()
+        fact = Draft(section="facts", content="The gate opens at dawn.", agent=USER)
+        await crew.organs.memories.remember(SESSION, fact)
+        await crew.post("Remember the gate.")
+        await crew.settled()
+        await crew.post("And when is that?")
+        await crew.settled()
+    first, _, second, _ = model.requests
+    assert "The gate opens at dawn." in first.system
+    assert "it was asked" not in first.system
+    assert "it was asked: Remember the gate." in second.system
+    assert "it said: Noted." in second.system
+    assert "And when is that?" not in second.system
+
+
+@pytest.mark.requirement("intent")
+async def test_documents_that_the_context_shows_make_a_question_research(tmp_path: Path):
+    async def nothing(*_: object) -> Passages:
+        return Passages()
+
+    model = model_of([f"Wet leaves {GOOD}."], ["Insufficient evidence: nothing says so."])
+    log = memory_log()
+    async with team(log, model.stream, tmp_path, Setup(search=found)) as crew:
+        await garden(crew)
+        await crew.post("Why in the morning?")
+        await crew.settled()
+    async with team(log, model.stream, tmp_path, Setup(search=nothing)) as crew:
+        await crew.post("What of the roots?")
+        await crew.settled()
+        said = await told(crew, ev.IntentClassified)
+        assert [(one.intent, one.source) for one in said] == [("research", "heuristic")] * 2
 
 
 @pytest.mark.parametrize(

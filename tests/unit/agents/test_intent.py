@@ -81,6 +81,13 @@ def test_the_question_to_a_model_fences_and_shortens_the_message():
     assert len(said) < 5_000
 
 
+def test_the_context_is_told_before_the_message_and_only_when_there_is_some():
+    system, said = intent.prompt("go", programs=("react",), context="[source CONTEXT]")
+    assert system.endswith("has been told:\n[source CONTEXT]")
+    assert "CONTEXT" not in said
+    assert "has been told" not in intent.prompt("go", programs=("react",))[0]
+
+
 def test_a_message_as_long_as_a_letter_may_be_is_judged_at_once():
     text = "who " * 50_000
     assert intent.heuristic(text, documents=True).intent == "research"
