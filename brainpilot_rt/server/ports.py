@@ -4,9 +4,11 @@ Every method raises only errors of `domain/errors.py`; `problems.py` turns them 
 """
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
+from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.server.memory_port import MemoryPort
@@ -103,9 +105,15 @@ class Backend(Protocol):
         ...
 
     async def update_session(
-        self, session: SessionId, title: str | None, thinking: Thinking | None
+        self,
+        session: SessionId,
+        title: str | None = None,
+        thinking: Thinking | None = None,
+        *,
+        cap_usd: Decimal | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> SessionSummary:
-        """Rename or change the thinking level; None leaves a field as it is."""
+        """Change something of the session itself; None leaves a field as it is."""
         ...
 
     async def delete_session(self, session: SessionId) -> bool:
@@ -126,10 +134,14 @@ class Backend(Protocol):
         *,
         agent: str | None,
         content: str,
-        message_id: str | None,
+        message_id: str | None = None,
         receipt: ReceiptOf | None = None,
+        limits: RunLimits | None = None,
     ) -> Posted:
-        """Accept a user's message; None as agent is the principal."""
+        """Accept a user's message; None as agent is whom the session is for.
+
+        `limits`: of the request it opens; they do not count when it joins one.
+        """
         ...
 
     async def answer(

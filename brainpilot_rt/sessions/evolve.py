@@ -34,13 +34,7 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
         case ev.SessionCreated():
             return _created(state, event, at_ms)
         case ev.SessionUpdated():
-            return changed(
-                state,
-                title=state.title if event.title is None else event.title,
-                thinking=event.thinking or state.thinking,
-                cap_usd=state.cap_usd if event.cap_usd is None else event.cap_usd,
-                labels=state.labels if event.labels is None else event.labels,
-            )
+            return _updated(state, event)
         case ev.AgentCreated() | ev.AgentStopped():
             return _registry(state, event, at_ms)
         case ev.LetterAccepted() | ev.LetterReceived():
@@ -79,10 +73,8 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return _question(state, event)
         case ev.MemoryAdded() | ev.MemoryRemoved() | ev.MemoryEvicted() | ev.MemorySummarised():
             return changed(state, memory=memory_folds.folded(state.memory, event))
-        case ev.SpendReserved():
-            return governing_folds.reserved(state, event)
-        case ev.SpendSettled():
-            return governing_folds.settled(state, event)
+        case ev.SpendReserved() | ev.SpendSettled():
+            return governing_folds.money(state, event)
         case ev.ApprovalRequested() | ev.ApprovalDecided():
             return governing_folds.approval(state, event, at_ms)
         case ev.ClientCallOpened() | ev.ClientCallAnswered():
@@ -112,6 +104,16 @@ def _created(state: SessionState, event: ev.SessionCreated, at_ms: int) -> Sessi
         agent=event.agent,
         cap_usd=event.cap_usd,
         labels=event.labels,
+    )
+
+
+def _updated(state: SessionState, event: ev.SessionUpdated) -> SessionState:
+    return changed(
+        state,
+        title=state.title if event.title is None else event.title,
+        thinking=event.thinking or state.thinking,
+        cap_usd=state.cap_usd if event.cap_usd is None else event.cap_usd,
+        labels=state.labels if event.labels is None else event.labels,
     )
 
 

@@ -18,7 +18,14 @@ GRANTS_MAX = 200
 """Approvals beyond one call that a session remembers, the latest."""
 
 
-def reserved(state: SessionState, event: ev.SpendReserved) -> SessionState:
+def money(state: SessionState, event: ev.SpendReserved | ev.SpendSettled) -> SessionState:
+    """Money was kept free for a call, or what became of it."""
+    if isinstance(event, ev.SpendReserved):
+        return _reserved(state, event)
+    return _settled(state, event)
+
+
+def _reserved(state: SessionState, event: ev.SpendReserved) -> SessionState:
     """Money is kept free for a call."""
     run = state.runs.get(event.run_id)
     kept = Reservation(
@@ -33,7 +40,7 @@ def reserved(state: SessionState, event: ev.SpendReserved) -> SessionState:
     return changed(state, reservations=having(state.reservations, event.reservation_id, kept))
 
 
-def settled(state: SessionState, event: ev.SpendSettled) -> SessionState:
+def _settled(state: SessionState, event: ev.SpendSettled) -> SessionState:
     """A reservation came to its end; what was charged counts in every envelope above it."""
     kept = state.reservations.get(event.reservation_id)
     counted = event.counted_usd

@@ -22,6 +22,7 @@ def follow_ups(state: SessionState, moment: Moment) -> list[ev.Event]:
     """The next events that follow without anyone asking; empty when nothing does."""
     return (
         _expired(state, moment)
+        or _undecided(state, moment)
         or _chains(state, moment)
         or _next_run(state, moment)
         or _stuck(state, moment)
@@ -45,6 +46,7 @@ def due_ms(state: SessionState, after_ms: int = 0) -> int | None:
         for one in state.letters.values()
         if one.letter.ttl_s is not None and one.receipt == "queued"
     ]
+    times += [one.expires_ms for one in state.approvals.values() if one.expires_ms is not None]
     return min((time for time in times if time > after_ms), default=None)
 
 
@@ -66,6 +68,21 @@ def _expired(state: SessionState, moment: Moment) -> list[ev.Event]:
                 *_bounce(state, one, moment, "its letter expired unread"),
             ]
     return []
+
+
+def _undecided(state: SessionState, moment: Moment) -> list[ev.Event]:
+    """Approvals that nobody decided in the time they were given: they count as denied."""
+    return [
+        ev.ApprovalDecided(
+            approval_id=one.approval_id,
+            agent=one.agent,
+            decision="expired",
+            by="clock",
+            note="nobody decided in time",
+        )
+        for one in state.approvals.values()
+        if one.expires_ms is not None and one.expires_ms <= moment.now_ms
+    ]
 
 
 def _bounce(state: SessionState, one: OpenLetter, moment: Moment, why: str) -> list[ev.Event]:

@@ -6,6 +6,8 @@ from brainpilot_rt.sessions.state import AgentState, SessionState
 from brainpilot_rt.sessions.views import (
     ActiveTool,
     AgentView,
+    ApprovalView,
+    ClientCallView,
     LetterView,
     QuestionView,
     SessionSummary,
@@ -54,6 +56,43 @@ def view(state: SessionState) -> SessionView:
         domain_resources=state.domain_resources,
         provider_id=state.provider_id,
         model_id=state.model_id,
+        agent=state.agent,
+        labels=state.labels,
+        cap_usd=state.cap_usd,
+        spent_usd=state.spent_usd,
+        created_ms=state.created_ms,
+        approvals=approvals(state),
+        client_calls=tuple(
+            ClientCallView(
+                call_id=one.call_id,
+                run_id=one.run_id,
+                agent=one.agent,
+                name=one.name,
+                arguments=one.arguments,
+            )
+            for one in state.client_calls.values()
+        ),
+    )
+
+
+def approvals(state: SessionState) -> tuple[ApprovalView, ...]:
+    """The calls that wait for a person's word, oldest first."""
+    return tuple(
+        ApprovalView(
+            approval_id=one.approval_id,
+            session=state.session,
+            agent=one.agent,
+            run_id=one.run_id,
+            call_id=one.call_id,
+            tool=one.tool,
+            arguments=one.arguments,
+            digest=one.digest,
+            definition=one.definition,
+            reasons=one.reasons,
+            asked_ms=one.asked_ms,
+            expires_ms=one.expires_ms,
+        )
+        for one in state.approvals.values()
     )
 
 
@@ -116,6 +155,8 @@ def summary(state: SessionState) -> SessionSummary:
         model_id=state.model_id,
         thinking=state.thinking,
         domain_resources=state.domain_resources,
+        agent=state.agent,
+        labels=state.labels,
     )
 
 

@@ -1,7 +1,9 @@
 """What the outside may see of a session: values folded from its state, never the state itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from brainpilot_rt.domain.events import AgentKind, Thinking
 from brainpilot_rt.domain.ids import (
@@ -24,7 +26,7 @@ from brainpilot_rt.domain.usage import NO_USAGE, Usage
 class SessionSummary:
     """One line of the list of sessions. Times are Unix milliseconds.
 
-    The last four are None when not set, and all of a session that is not in memory.
+    The last six are None when not set, and all of a session that is not in memory.
     """
 
     session: SessionId
@@ -36,6 +38,8 @@ class SessionSummary:
     model_id: str | None = None
     thinking: Thinking | None = None
     domain_resources: str | None = None
+    agent: AgentName | None = None
+    labels: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,35 @@ class QuestionView:
     options: tuple[str, ...]
     allow_free_text: bool
     visible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """A call that waits for a person's word; `arguments` is what exactly would run."""
+
+    approval_id: str
+    session: SessionId
+    agent: AgentName
+    run_id: RunId
+    call_id: CallId
+    tool: str
+    arguments: Mapping[str, Any]
+    digest: str
+    definition: str
+    reasons: tuple[str, ...]
+    asked_ms: int
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCallView:
+    """A call the client is to run."""
+
+    call_id: CallId
+    run_id: RunId
+    agent: AgentName
+    name: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +160,15 @@ class SessionView:
     domain_resources: str = "full"
     provider_id: str | None = None
     model_id: str | None = None
+    agent: AgentName | None = None
+    """Whom its messages are for; None: the principal of a team."""
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    cap_usd: Decimal | None = None
+    spent_usd: Decimal = Decimal(0)
+    """What the budgets were charged for it."""
+    created_ms: int = 0
+    approvals: tuple[ApprovalView, ...] = ()
+    client_calls: tuple[ClientCallView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """What the daemon is asked and what it answers, as values that the server and others share."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 from brainpilot_rt.domain.events import Thinking
+from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.eventlog.port import Receipt
 
 
@@ -19,6 +21,11 @@ class NewSession:
     thinking: Thinking = "off"
     domain_resources: Literal["full", "base"] = "full"
     workspace: str | None = None
+    agent: AgentName | None = None
+    """Whom its messages are for; None: the principal of a team."""
+    cap_usd: Decimal | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the caller keeps with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The daemon as the server sees it: commands in, views out. No rule lives here."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 from brainpilot_rt.aiokit.lag import LoopLag
@@ -9,6 +10,7 @@ from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Conflict, MemoryFull, NotFound, Unavailable
 from brainpilot_rt.domain.events import Event, Thinking
+from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import (
     DAEMON_STREAM,
     PRINCIPAL,
@@ -169,6 +171,8 @@ class Backend:
                 model_id=new.model_id,
                 thinking=new.thinking,
                 domain_resources=new.domain_resources,
+                agent=new.agent,
+                labels=new.labels,
             )
             made.append(fresh)
             return receipt(fresh) if receipt is not None else None
@@ -182,6 +186,9 @@ class Backend:
                 thinking=new.thinking,
                 domain_resources=new.domain_resources,
                 workspace=new.workspace,
+                agent=new.agent,
+                cap_usd=new.cap_usd,
+                labels=new.labels,
             ),
             answer,
         )
@@ -201,15 +208,20 @@ class Backend:
         return _summary(row, None)
 
     async def update_session(
-        self, session: SessionId, title: str | None, thinking: Thinking | None
+        self,
+        session: SessionId,
+        title: str | None = None,
+        thinking: Thinking | None = None,
+        *,
+        cap_usd: Decimal | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> SessionSummary:
-        """Rename or change the thinking level."""
+        """Change what is not None; a blank title is none."""
         await self.session(session)
         name = title.strip()[:TITLE_CHARS_MAX] if title and title.strip() else None
-        if name or thinking:
-            await self._organs.manager.dispatch(
-                session, cmd.UpdateSession(title=name, thinking=thinking)
-            )
+        changes = cmd.UpdateSession(title=name, thinking=thinking, cap_usd=cap_usd, labels=labels)
+        if changes != cmd.UpdateSession():
+            await self._organs.manager.dispatch(session, changes)
         return snapshot.summary(await self._organs.manager.load(session))
 
     async def delete_session(self, session: SessionId) -> bool:
@@ -254,13 +266,17 @@ class Backend:
         *,
         agent: str | None,
         content: str,
-        message_id: str | None,
+        message_id: str | None = None,
         receipt: ReceiptOf | None = None,
+        limits: RunLimits | None = None,
     ) -> Posted:
-        """Accept a user's message, which may be the answer to the open question."""
-        to = parse_agent_name(agent) if agent else PRINCIPAL
+        """Accept a user's message, which may be the answer to the open question.
+
+        `limits`: of the request it opens; they do not count when it joins one.
+        """
         _check_content(content)
         state = await self._loaded(session)
+        to = parse_agent_name(agent) if agent else state.agent or PRINCIPAL
         if self._memory_full():
             raise MemoryFull("the memory budget is used up", retry_after_s=10)
         letter_id = LetterId(self._organs.new_id())
@@ -274,6 +290,7 @@ class Backend:
             letter_id=letter_id,
             message_id=message,
             host_run_id=host,
+            limits=limits,
         )
         posted: list[Posted] = []
 

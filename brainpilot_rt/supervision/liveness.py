@@ -103,6 +103,7 @@ def _held_by(state: SessionState) -> Counter[str]:
         tool_call=sum(call.started for run in state.runs.values() for call in run.calls.values()),
         unread_mail=unread(state),
         question=len(state.questions),
+        approval=len(state.approvals),
         timer=int(due_ms(state) is not None),
     )
     return +counts

@@ -247,4 +247,5 @@ _TIMED = (
     ev.LetterExpired,
     ev.StopRequested,
     ev.AgentStopped,
+    ev.ApprovalRequested,
 )

@@ -1,6 +1,7 @@
 """A `Backend` without a daemon, for tests of the server and of its clients."""
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from brainpilot_rt.domain.events import (
     SessionUpdated,
     Thinking,
 )
+from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import (
     DAEMON_STREAM,
     PRINCIPAL,
@@ -122,11 +124,19 @@ class FakeBackend(FakeSessions):
         return await self.session(session)
 
     async def update_session(
-        self, session: SessionId, title: str | None, thinking: Thinking | None
+        self,
+        session: SessionId,
+        title: str | None = None,
+        thinking: Thinking | None = None,
+        *,
+        cap_usd: Decimal | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> SessionSummary:
         """Rename."""
         await self.load(session)
-        await self.commit(session, SessionUpdated(title=title, thinking=thinking))
+        kept = None if labels is None else dict(labels)
+        changes = SessionUpdated(title=title, thinking=thinking, cap_usd=cap_usd, labels=kept)
+        await self.commit(session, changes)
         return await self.session(session)
 
     async def delete_session(self, session: SessionId) -> bool:
@@ -153,8 +163,9 @@ class FakeBackend(FakeSessions):
         *,
         agent: str | None,
         content: str,
-        message_id: str | None,
+        message_id: str | None = None,
         receipt: ReceiptOf | None = None,
+        limits: RunLimits | None = None,
     ) -> Posted:
         """Accept a message and open a host turn."""
         await self.load(session)
@@ -183,7 +194,9 @@ class FakeBackend(FakeSessions):
             host_run_id=host_run_id,
             queued=queued,
         )
-        turn = HostTurnStarted(host_run_id=host_run_id, letter_id=letter_id, agent=to)
+        turn = HostTurnStarted(
+            host_run_id=host_run_id, letter_id=letter_id, agent=to, limits=limits
+        )
         events: list[Event] = [accepted] if queued else [accepted, turn]
         durable = None if receipt is None else receipt(posted)
         await self.log.append(session, events, receipt=durable)
