@@ -18,11 +18,9 @@ from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import (
     AssistantMessage,
     Message,
-    ReasoningPart,
-    TextPart,
-    ToolCall,
     ToolResultMessage,
     UserMessage,
+    message_chars,
 )
 
 BUDGET_CHARS: Final = 400_000
@@ -209,22 +207,3 @@ def _cut(units: Sequence[list[Message]], budget: int) -> Sequence[list[Message]]
     while first > after and before[-1] - before[first - 1] <= room:
         first -= 1
     return [*request, *units[first:]]
-
-
-def message_chars(message: Message) -> int:
-    """Characters a provider is sent for a message, near enough."""
-    match message:
-        case UserMessage(text=text):
-            return len(text)
-        case ToolResultMessage(content=content):
-            return len(content)
-        case AssistantMessage(parts=parts):
-            return sum(map(_part_size, parts))
-
-
-def _part_size(part: TextPart | ReasoningPart | ToolCall) -> int:
-    match part:
-        case ToolCall():
-            return len(part.name) + len(part.raw_arguments or str(part.arguments))
-        case TextPart() | ReasoningPart():
-            return len(part.text)

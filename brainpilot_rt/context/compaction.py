@@ -9,13 +9,13 @@ summarised.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from brainpilot_rt.context.assembly import message_chars
 from brainpilot_rt.context.fences import fenced
 from brainpilot_rt.domain.messages import (
     AssistantMessage,
     Message,
     ToolResultMessage,
     UserMessage,
+    message_chars,
 )
 from brainpilot_rt.domain.thinking import COMPACT_HEAD
 

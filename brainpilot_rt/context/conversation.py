@@ -46,6 +46,7 @@ from brainpilot_rt.domain.messages import (
     ToolCall,
     ToolResultMessage,
     UserMessage,
+    message_chars,
 )
 
 INTERRUPTED_TEXT: Final = "Interrupted: this call was stopped before it had a result."
@@ -84,6 +85,10 @@ class Conversation:
     _said: list[Message] = field(default_factory=list[Message])
     _marks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """Of each message: `seq` and time of the event that brought it; never falling."""
+    _starts: list[int] = field(default_factory=list[int])
+    """Where a message of a user or letter begins; adjacent ones are one, as they are shown."""
+    _chars: int = 0
+    """Of `_said`."""
     _now: tuple[int, int] = (0, 0)
     _calls: dict[CallId, ToolCall] = field(default_factory=dict[CallId, ToolCall])
     """The calls of the last reply, in order, until each has a result."""
@@ -97,6 +102,11 @@ class Conversation:
     def messages(self) -> list[Message]:
         """A copy of the conversation as it stands."""
         return [*self._said, *self._results_in_order()]
+
+    @property
+    def chars(self) -> int:
+        """Characters of the conversation as it stands."""
+        return self._chars + sum(map(message_chars, self._results_in_order()))
 
     def through_seq(self, position: int) -> int | None:
         """The `seq` by which exactly the first `position` messages had come; None: there is none.
@@ -113,16 +123,9 @@ class Conversation:
 
         Adjacent ones count as one, as they are shown. Unix milliseconds; 0 for an empty window.
         """
-        start = len(self._said)
-        for at in range(len(self._said) - 1, -1, -1):
-            if not isinstance(self._said[at], UserMessage):
-                continue
-            if at == 0 or not isinstance(self._said[at - 1], UserMessage):
-                said -= 1
-            start = at
-            if said <= 0:
-                break
-        return self._marks[start][1] if start < len(self._marks) else 0
+        if not self._starts:
+            return 0
+        return self._marks[self._starts[-min(max(said, 1), len(self._starts))]][1]
 
     def expect(self, letters: Iterable[Letter]) -> None:
         """Letters accepted before the first event that will be applied."""
@@ -146,7 +149,8 @@ class Conversation:
         self._now = (recorded.seq, recorded.at_ms)
         match recorded.event:
             case AgentCreated():
-                self._said, self._marks, self._calls, self._results = [], [], {}, {}
+                self._calls, self._results = {}, {}
+                self._restart([], [])
                 self.last_text_id = None
             case RunStarted() as event:
                 if event.resumes is None:
@@ -171,16 +175,29 @@ class Conversation:
                 pass
 
     def _say(self, *messages: Message) -> None:
-        self._said += messages
-        self._marks += [self._now] * len(messages)
+        for message in messages:
+            self._put(message, self._now)
+
+    def _put(self, message: Message, mark: tuple[int, int]) -> None:
+        goes_on = bool(self._said) and isinstance(self._said[-1], UserMessage)
+        if isinstance(message, UserMessage) and not goes_on:
+            self._starts.append(len(self._said))
+        self._said.append(message)
+        self._marks.append(mark)
+        self._chars += message_chars(message)
+
+    def _restart(self, said: list[Message], marks: list[tuple[int, int]]) -> None:
+        self._said, self._marks, self._starts, self._chars = [], [], [], 0
+        for message, mark in zip(said, marks, strict=True):
+            self._put(message, mark)
 
     def _compact(self, event: ConversationCompacted, at_ms: int) -> None:
         gone = bisect_right(self._marks, event.through_seq, key=lambda mark: mark[0])
         # A millisecond later: what the last of them said is no longer in the window.
         until = self._marks[gone - 1][1] + 1 if gone else at_ms
         text = fenced("summary", "OF EARLIER CONVERSATION", SUMMARY_LABEL, event.summary)
-        self._said[:gone] = [UserMessage(text=text)]
-        self._marks[:gone] = [(event.through_seq, until)]
+        said = [UserMessage(text=text), *self._said[gone:]]
+        self._restart(said, [(event.through_seq, until), *self._marks[gone:]])
 
     def _take_up(self, letter_ids: Iterable[LetterId], at_ms: int, *, resumed: bool) -> None:
         """Read the letters not read before.

@@ -48,17 +48,18 @@ def excerpt(parts: Iterable[Part], said: Sequence[Message]) -> Excerpt:
 
 
 def _exchange(said: Sequence[Message]) -> list[str]:
-    last = max((at for at, one in enumerate(said) if isinstance(one, UserMessage)), default=0)
     spoken: list[str] = []
-    for one in said[:last]:
-        match one:
-            case UserMessage(text=text) if text.strip():
-                spoken.append(f"it was asked: {_flat(text)}")
-            case AssistantMessage() if one.text.strip():
-                spoken.append(f"it said: {_flat(one.text)}")
-            case _:
-                pass
-    return spoken[-SAID_MAX:]
+    judged = False  # a conversation is long: only its end is looked at
+    for one in reversed(said):
+        if not judged:
+            judged = isinstance(one, UserMessage)
+        elif isinstance(one, UserMessage):
+            spoken.append(f"it was asked: {_flat(one.text)}")
+        elif isinstance(one, AssistantMessage) and one.text.strip():
+            spoken.append(f"it said: {_flat(one.text)}")
+        if len(spoken) == SAID_MAX:
+            break
+    return spoken[::-1]
 
 
 def _sections(parts: Iterable[Part]) -> Iterator[str]:

@@ -83,3 +83,22 @@ class ToolResultMessage(Value):
 Message: TypeAlias = Annotated[
     UserMessage | AssistantMessage | ToolResultMessage, Field(discriminator="role")
 ]
+
+
+def message_chars(message: Message) -> int:
+    """Characters a provider is sent for a message, near enough."""
+    match message:
+        case UserMessage(text=text):
+            return len(text)
+        case ToolResultMessage(content=content):
+            return len(content)
+        case AssistantMessage(parts=parts):
+            return sum(map(_part_size, parts))
+
+
+def _part_size(part: TextPart | ReasoningPart | ToolCall) -> int:
+    match part:
+        case ToolCall():
+            return len(part.name) + len(part.raw_arguments or str(part.arguments))
+        case TextPart() | ReasoningPart():
+            return len(part.text)

@@ -13,7 +13,6 @@ from typing import Final, Literal
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.context import compaction
-from brainpilot_rt.context.assembly import message_chars
 from brainpilot_rt.context.conversation import Conversation
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import ProviderFault
@@ -48,7 +47,7 @@ class Compaction:
     async def look(self, turn: int, conversation: Conversation) -> bool:
         """Compact the conversation if it is time and can be done; whether it was."""
         messages = conversation.messages()
-        chars = sum(map(message_chars, messages))
+        chars = conversation.chars
         limit = self._organs.settings.context_chars_max
         mark = int(limit * self._organs.thinking.compact_at)
         if chars < mark or self._failed >= TRIES_MAX:

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainpilot_rt.context import compaction
-from brainpilot_rt.context.assembly import message_chars
 from brainpilot_rt.context.fences import fenced
 from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import (
@@ -16,6 +15,7 @@ from brainpilot_rt.domain.messages import (
     ToolCall,
     ToolResultMessage,
     UserMessage,
+    message_chars,
 )
 
 

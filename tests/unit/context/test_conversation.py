@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brainpilot_rt.context.conversation import (
     ABORTED_TEXT,
@@ -46,6 +48,7 @@ from brainpilot_rt.domain.messages import (
     ToolCall,
     ToolResultMessage,
     UserMessage,
+    message_chars,
 )
 from brainpilot_rt.domain.model_calls import ModelRef, StopReason
 from brainpilot_rt.domain.tools import ToolStatus
@@ -404,3 +407,27 @@ def test_a_later_summary_replaces_the_earlier_one():
     )
     assert [type(one).__name__ for one in fold(events, ME)] == ["UserMessage", "AssistantMessage"]
     assert "ONE" not in str(fold(events, ME))
+
+
+MOVES = st.sampled_from(["read", "remind", "reply", "call", "result", "compact", "reborn"])
+
+
+@given(st.lists(MOVES, max_size=30))
+def test_what_is_counted_along_the_way_is_what_there_is(moves: list[str]):
+    conversation = Conversation(ME)
+    for at, move in enumerate(moves, 1):
+        events: dict[str, Event] = {
+            "read": LettersJoined(run_id=RUN, agent=ME, letter_ids=(LetterId(f"l{at}"),), turn=0),
+            "remind": TaskReminded(task_id=TaskId("t"), run_id=RUN, agent=ME, text="r" * at),
+            "reply": replied("a" * at),
+            "call": replied("b", "c1", "c2"),
+            "result": done("c2"),
+            "compact": compacted(at // 2),
+            "reborn": AgentCreated(agent=ME, role="r", epoch=at, by=OTHER),
+        }
+        conversation.apply(Recorded(SessionId("s"), at, at, at, events[move]))
+        messages = conversation.messages()
+        assert conversation.chars == sum(map(message_chars, messages))
+        assert conversation.since_ms(1) >= conversation.since_ms(2) >= conversation.since_ms(99)
+        anything = any(isinstance(one, UserMessage) for one in messages)
+        assert (conversation.since_ms(1) > 0) == anything
