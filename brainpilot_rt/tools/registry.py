@@ -39,6 +39,8 @@ class ToolOutput:
     failed: bool = False
     full_output_path: str | None = None
     """Logical path of the whole output when the tool itself has shortened `content`."""
+    unknown: bool = False
+    """It may have run; nobody knows (whoever was to run it was lost on the way)."""
 
 
 @dataclass(frozen=True, slots=True)
