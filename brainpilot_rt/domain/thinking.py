@@ -1,8 +1,8 @@
 """How a run thinks, as values: what is wanted, which program answers it, its plan, its context."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from brainpilot_rt.domain.values import Value
 
@@ -49,7 +49,7 @@ class ContextSection(Value):
 
     name: str
     """`persona`, a source (`soul`, `memory`, `skill`, `heartbeat`, `workspace`, `reference`), a
-    section of memory, `team`, `program`, or `conversation`."""
+    section of memory, `team`, `program`, `marker`, or `conversation`."""
     tokens: int
     budget: int | None = None
     items: int = 0
@@ -62,8 +62,17 @@ class ContextSection(Value):
     digest: str = ""
     """Of the text: equal digests, equal texts."""
     text: str | None = None
-    """None: the text of the same digest in an earlier context of the same agent. The conversation
+    """None: the text of the same digest in an earlier context of the session. The conversation
     has none: the log holds it."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is at its default: every turn has ten of these in the log."""
+        fields = type(self).model_fields
+        said: dict[str, Any] = dump(self)
+        return {
+            name: one for name, one in said.items() if getattr(self, name) != fields[name].default
+        }
 
 
 class CallSummary(Value):

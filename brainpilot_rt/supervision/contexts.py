@@ -113,7 +113,8 @@ class RunContext:
             *self._sources(),
             *self._window(said, guidance),
             Part(name="team", text=place(surroundings(self._state(), who.agent)), items=1),
-            Part(name="program", text=joined([guidance, marker]), items=1),
+            Part(name="program", text=guidance, items=1),
+            Part(name="marker", text=marker, items=1),  # its own: it is new in every turn
         ]
         system = joined(part.text for part in parts)
         sections = [self._section(part) for part in parts if part.text or part.why]
@@ -173,8 +174,7 @@ class RunContext:
 
     def _section(self, part: Part) -> ContextSection:
         digest = digest_of(part.text) if part.text else ""
-        who = self._identity
-        known = not digest or self._organs.shown.knows(who.session, who.agent, digest)
+        known = not digest or self._organs.shown.knows(self._identity.session, digest)
         return ContextSection(
             name=part.name,
             tokens=part.tokens,

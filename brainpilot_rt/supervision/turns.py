@@ -53,10 +53,8 @@ class _Index:
     """Run -> intent and program."""
     _open: dict[RunId, _Turn] = field(default_factory=dict[RunId, _Turn])
     """Run -> its latest turn."""
-    _texts: dict[tuple[AgentName, str], int] = field(
-        default_factory=dict[tuple[AgentName, str], int]
-    )
-    """Agent and digest -> `seq` of a context that has the text."""
+    _texts: dict[str, int] = field(default_factory=dict[str, int])
+    """Digest -> `seq` of a context that has the text."""
 
     def take(self, recorded: ev.Recorded) -> None:
         """The next event of the session; one that was taken already changes nothing."""
@@ -77,7 +75,7 @@ class _Index:
                 self._open[event.run_id] = turn
                 for section in event.sections:
                     if section.text is not None:
-                        self._texts[event.agent, section.digest] = recorded.seq
+                        self._texts[section.digest] = recorded.seq
             case ev.RunStarted(run_id=run_id, resumes=str(before)) if before in self._thoughts:
                 self._thoughts[run_id] = self._thoughts[before]
             case ev.IntentClassified() as event:
@@ -112,10 +110,9 @@ class _Index:
             "at": _iso(turn.at_ms),
         }
 
-    def holders(self, agent: AgentName, digests: Sequence[str]) -> dict[str, int]:
-        """Where the texts of these digests are: digest -> `seq` of a context that has it."""
-        found = ((digest, self._texts.get((agent, digest))) for digest in digests)
-        return {digest: seq for digest, seq in found if seq is not None}
+    def holders(self, digests: Sequence[str]) -> set[int]:
+        """The `seq` of contexts that have the texts of these digests."""
+        return {self._texts[digest] for digest in digests if digest in self._texts}
 
 
 class Turns:
@@ -169,7 +166,7 @@ class Turns:
     ) -> dict[str, str]:
         wanted = [one.digest for one in event.sections if one.text is None and one.digest]
         texts: dict[str, str] = {}
-        for seq in sorted(set(index.holders(event.agent, wanted).values())):
+        for seq in sorted(index.holders(wanted)):
             earlier = await self._context_at(session, seq)
             texts |= {one.digest: one.text for one in earlier.sections if one.text is not None}
         return texts

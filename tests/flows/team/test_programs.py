@@ -319,6 +319,26 @@ async def test_research_retrieves_first_and_remembers_what_holds(tmp_path: Path)
     assert item.finding.claim == "Blight comes from wet leaves"
 
 
+@pytest.mark.requirement("context")
+async def test_passages_are_stored_once_although_every_turn_has_its_number(tmp_path: Path):
+    model = model_of([Call("recall", {"query": "blight"})], [f"Wet leaves {GOOD}."])
+    log = memory_log()
+    async with team(log, model.stream, tmp_path, Setup(search=found)) as crew:
+        await garden(crew)
+        await crew.post("Why are tomatoes watered in the morning?")
+        await crew.settled()
+        first, second = await told(crew, ev.ContextAssembled)
+        shown = (await crew.backend.turns.context(SESSION, 2))["sections"]
+    texts = [
+        {one.name: one.text for one in context.sections if one.name in ("program", "marker")}
+        for context in (first, second)
+    ]
+    assert "wet leaves" in (texts[0]["program"] or "")
+    assert texts[1]["program"] is None
+    assert [one["marker"] for one in texts] == ["[Turn 1/500]", "[Turn 2/500]"]
+    assert [one["text"] for one in shown if one["name"] == "program"] == [texts[0]["program"]]
+
+
 @pytest.mark.requirement("evidence")
 async def test_a_citation_that_is_not_in_its_source_is_sent_back_with_what_is_wrong(tmp_path: Path):
     model, events = await researched(tmp_path, f"Blight {BAD}.", f"Blight {GOOD}.")

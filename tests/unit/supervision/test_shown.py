@@ -7,7 +7,7 @@ import pytest
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import Unavailable
-from brainpilot_rt.domain.ids import DAEMON_STREAM, PRINCIPAL, AgentName, RunId, SessionId
+from brainpilot_rt.domain.ids import DAEMON_STREAM, PRINCIPAL, RunId, SessionId
 from brainpilot_rt.domain.messages import AssistantMessage
 from brainpilot_rt.domain.model_calls import ModelRef, StopReason
 from brainpilot_rt.domain.thinking import ContextSection
@@ -19,7 +19,17 @@ from brainpilot_rt.supervision.sources import Sources
 from brainpilot_rt.testing.team import LoopClock
 
 SESSION = SessionId("s")
-OTHER = AgentName("writer")
+OTHER = SessionId("other")
+
+
+def text_of(digest: str) -> ContextSection:
+    return ContextSection(name=digest, tokens=1, digest=digest, text=digest)
+
+
+def context(*sections: ContextSection) -> ev.ContextAssembled:
+    return ev.ContextAssembled(
+        run_id=RunId("r"), agent=PRINCIPAL, turn=0, sections=sections, tokens=1
+    )
 
 
 class World:
@@ -34,41 +44,39 @@ class World:
     def commit(self, event: ev.Event, session: SessionId = SESSION) -> None:
         self.hub.publish(ev.Recorded(session, 1, 1, 0, event))
 
-    def assembled(self, *digests: str, agent: AgentName = PRINCIPAL) -> None:
-        sections = [ContextSection(name=one, tokens=1, digest=one, text=one) for one in digests]
-        sections.append(ContextSection(name="known", tokens=1, digest="named only"))
+    def assembled(self, digest: str) -> None:
         self.commit(
-            ev.ContextAssembled(
-                run_id=RunId("r"), agent=agent, turn=0, sections=tuple(sections), tokens=1
-            )
+            context(text_of(digest), ContextSection(name="n", tokens=1, digest="named only"))
         )
 
 
-async def test_a_text_is_known_once_its_commit_was_seen(tmp_path: Path):
+async def test_a_text_is_known_to_its_session_once_its_commit_was_seen(tmp_path: Path):
     world = World(tmp_path)
-    assert not world.shown.knows(SESSION, PRINCIPAL, "a")
+    assert not world.shown.knows(SESSION, "a")
     world.assembled("a")
-    assert world.shown.knows(SESSION, PRINCIPAL, "a")
-    assert not world.shown.knows(SESSION, OTHER, "a")
-    assert not world.shown.knows(SESSION, PRINCIPAL, "named only")
+    assert world.shown.knows(SESSION, "a")
+    assert not world.shown.knows(OTHER, "a")
+    assert not world.shown.knows(SESSION, "named only")
 
 
 async def test_a_deleted_session_is_forgotten(tmp_path: Path):
     world = World(tmp_path)
     world.assembled("a")
     world.commit(ev.SessionDeleted(deleted=SESSION), DAEMON_STREAM)
-    assert not world.shown.knows(SESSION, PRINCIPAL, "a")
+    assert not world.shown.knows(SESSION, "a")
 
 
-async def test_only_the_latest_texts_and_agents_are_kept(tmp_path: Path):
+async def test_only_the_latest_texts_and_sessions_are_kept(tmp_path: Path):
     world = World(tmp_path)
-    for number in range(DIGESTS_MAX + 1):
+    for number in range(DIGESTS_MAX):
         world.assembled(f"d{number}")
-    assert not world.shown.knows(SESSION, PRINCIPAL, "d0")
-    assert world.shown.knows(SESSION, PRINCIPAL, "d1")
+    world.commit(context(ContextSection(name="again", tokens=1, digest="d0")))
+    world.assembled("more")
+    assert world.shown.knows(SESSION, "d0")  # it was named since
+    assert not world.shown.knows(SESSION, "d1")
     for number in range(AGENTS_MAX):
-        world.assembled("x", agent=AgentName(f"agent-{number}"))
-    assert not world.shown.knows(SESSION, PRINCIPAL, "d1")
+        world.commit(context(text_of("x")), SessionId(f"s{number}"))
+    assert not world.shown.knows(SESSION, "more")
 
 
 async def test_a_failing_model_and_a_log_in_trouble_are_told_until_they_are_well(tmp_path: Path):

@@ -99,11 +99,11 @@ async def test_a_run_that_resumes_has_the_intent_of_the_one_it_resumes():
     assert [one["intent"] for one in found["turns"]] == ["plan", "plan"]
 
 
-async def test_a_text_is_found_in_the_earlier_context_of_the_same_agent():
+async def test_a_text_is_found_in_the_earlier_context_that_has_it():
     writer = AgentName("writer")
     log = await log_of(
-        context(0, part("persona", "d1", "theirs"), agent=writer, run="run_0"),
-        context(0, part("persona", "d1", "mine"), part("memory", "d2", "old")),
+        context(0, part("memory", "d2", "old"), agent=writer, run="run_0"),
+        context(0, part("persona", "d1", "mine"), part("memory", "d2")),
         context(1, part("persona", "d1"), part("memory", "d3", "new"), part("lost", "d9")),
         context(2, part("persona", "d1"), part("memory", "d2")),
     )
