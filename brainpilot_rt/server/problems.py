@@ -1,8 +1,9 @@
 """Errors as HTTP: one table from the error tree to a status, one body wherever it happens.
 
 BrainPilot's clients read `error` (0.2.2) or `detail` (0.0.9), programs read `code`; those three
-are the whole body on BrainPilot's routes. `/v1` speaks the form of the model providers. Everywhere
-else, and for whoever asks for it, the answer is RFC 9457 problem JSON, with the same three inside.
+are the whole body on BrainPilot's routes. `/v1` speaks the form of the model providers, and that of
+Anthropic to those who name its version. Everywhere else, and for whoever asks for it, the answer is
+RFC 9457 problem JSON, with the same three inside.
 """
 
 import logging
@@ -45,6 +46,18 @@ STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
 
 _BRAINPILOT: Final = ("/sessions", "/sse/", "/metrics", "/health", "/runtime/", "/mcp/")
 _PROBLEM_JSON: Final = "application/problem+json"
+_ANTHROPIC: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""`error.type` by status, for clients of Anthropic; any other is an `api_error`."""
 
 
 def status_of(fault: RuntimeFault) -> int:
@@ -54,9 +67,15 @@ def status_of(fault: RuntimeFault) -> int:
 
 
 def body_of(
-    path: str, accept: str, status: int, code: str, message: str, detail: str = ""
+    path: str, headers: Headers, status: int, code: str, message: str, detail: str = ""
 ) -> tuple[str, Any]:
     """Content type and body of an error answer on a path."""
+    accept = headers.get("accept", "")
+    if path.startswith("/v1/") and "anthropic-version" in headers:
+        kind = _ANTHROPIC.get(status, "api_error")
+        said = {"type": kind, "message": message, "code": code}
+        request_id = headers.get("x-request-id")
+        return "application/json", {"type": "error", "error": said, "request_id": request_id}
     if path.startswith("/v1/"):
         return "application/json", {"error": {"message": message, "type": code}}
     body: dict[str, Any] = {"error": message, "detail": detail or message, "code": code}
@@ -76,7 +95,7 @@ def problem(
     extra: dict[str, str] | None = None,
 ) -> Response:
     """An error answer."""
-    media_type, body = body_of(path, headers.get("accept", ""), status, code, message)
+    media_type, body = body_of(path, headers, status, code, message)
     return Response(encode(body), status, headers=extra, media_type=media_type)
 
 
@@ -92,9 +111,8 @@ def answer_to(
     status = status_of(fault)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("%s answered %d: %s", path, status, fault.message)
-    accept = headers.get("accept", "")
     said, detail = redact(fault.message), redact(fault.detail)
-    media_type, body = body_of(path, accept, status, fault.code, said, detail)
+    media_type, body = body_of(path, headers, status, fault.code, said, detail)
     return Response(encode(body), status, headers=extra, media_type=media_type)
 
 

@@ -35,6 +35,8 @@ FAILURES_MAX: Final = 500
 """Failed attempts at once; then so many a second as below."""
 FAILURES_PER_S: Final = 10.0
 _CAPABILITY: Final = "/c/"
+_WITHOUT_V1: Final = ("/chat/completions", "/models", "/responses")
+"""What OpenAI's clients ask for when they are given an address without `/v1`."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ENCODED_SEPARATOR: Final = re.compile(rb"%2f|%5c|%00", re.IGNORECASE)
 _NO_STORE: Final = (b"cache-control", b"no-store")
@@ -173,6 +175,16 @@ def split_capability(path: str) -> tuple[str | None, str]:
     return token, f"/{rest}"
 
 
+def canonical(path: str) -> str:
+    """The path of the table: `/v1` where a client leaves it out, and once where it says it twice.
+
+    Some clients have resources of both kinds, so that neither address suits them all.
+    """
+    while path.startswith("/v1/v1/"):
+        path = path[len("/v1") :]
+    return f"/v1{path}" if path in _WITHOUT_V1 else path
+
+
 def judge(scope: Scope, rules: Rules) -> Refusal | Held:
     """All checks, in order, on a scope whose capability has been split off its path."""
     headers: HeaderList = scope["headers"]
@@ -242,6 +254,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         token, path = split_capability(scope["path"])
+        path = canonical(path)
         inner: dict[str, Any] = {**scope, "path": path, "brainpilot_rt.capability": token}
         headers = Headers(scope=inner)
         dressed = self._dress(send, headers, private=token is not None)

@@ -14,6 +14,7 @@ from brainpilot_rt.server.config import hosts_of
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.security import (
     FAILURES_MAX,
+    canonical,
     check_host,
     is_clean,
     split_capability,
@@ -406,6 +407,32 @@ def test_a_capability_is_split_off_and_nothing_else():
     assert split_capability("/c/tok") == ("tok", "/")
     assert split_capability("/c//sessions") == ("", "/sessions")
     assert split_capability("/sessions/c/x") == (None, "/sessions/c/x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("/v1/v1/memory/blocks", "/v1/memory/blocks"),
+        ("/v1/v1/v1/models", "/v1/models"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+        ("/models/x", "/models/x"),
+        ("/v1", "/v1"),
+        ("/sessions/v1/v1/x", "/sessions/v1/v1/x"),
+    ],
+)
+def test_v1_may_be_left_out_or_said_twice(asked: str, meant: str):
+    assert canonical(asked) == meant
+
+
+async def test_whoever_names_anthropics_version_is_refused_in_its_form():
+    async with serving() as server:
+        sent = {"anthropic-version": "2026-10-21", "x-request-id": "r-1"}
+        answer = await server.client.get("/v1/nothing", headers=sent)
+        assert answer.status_code == 404
+        assert answer.json()["type"] == "error"
+        assert answer.json()["error"]["type"] == "not_found_error"
+        assert answer.json()["request_id"] == "r-1"
 
 
 def test_tokens_in_a_query_are_found_however_they_are_written():
