@@ -1,0 +1,90 @@
+"""Tools that the caller of an agent runs: the call is a durable fact, the run waits for its result.
+
+What such a tool takes is the caller's own JSON Schema. A call is idempotent: after a crash the run
+that resumes opens it again, which changes nothing, and goes on waiting (D21).
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Annotated, Any, Final, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.domain.events import ClientCallAnswered
+from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.tools import Effect, ToolSpec
+from brainpilot_rt.tools.context import ToolContext
+from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput
+
+TOOLS_MAX: Final = 128
+"""Of one caller at a time."""
+_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+CallClient: TypeAlias = Callable[[SessionId, cmd.OpenClientCall], Awaitable[ClientCallAnswered]]
+"""`Approvals.call_client`."""
+
+
+class ClientTool(BaseModel):
+    """A tool as its caller describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
+    description: Annotated[str, Field(max_length=16_000)] = ""
+    input_schema: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "object", "properties": {}}
+    )
+
+
+class Given(Arguments):
+    """Whatever the model gave: the caller judges it by the schema it has sent."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+def described(tools: Iterable[Mapping[str, Any]], taken: frozenset[str]) -> list[ClientTool]:
+    """Check descriptions; `BadRequest` for a name that is taken or given twice."""
+    found = [ClientTool.model_validate(one) for one in tools]
+    names = [one.name for one in found]
+    if len(found) > TOOLS_MAX:
+        raise BadRequest(f"at most {TOOLS_MAX} tools, not {len(found)}", code="too_many_tools")
+    for name in names:
+        if name in taken:
+            raise BadRequest(f"a tool can not be called {name!r} here: the name is taken")
+        if names.count(name) > 1:
+            raise BadRequest(f"two tools are called {name!r}")
+    return found
+
+
+def client_tools(tools: Iterable[ClientTool], call: CallClient) -> list[Tool]:
+    """The same as tools an agent can bring along."""
+    return [_tool(one, call) for one in tools]
+
+
+def spec_of(described: ClientTool) -> ToolSpec:
+    """What a model is offered."""
+    return ToolSpec(
+        name=described.name,
+        description=described.description,
+        parameters=described.input_schema,
+        effect=Effect.IDEMPOTENT,
+    )
+
+
+def _tool(described: ClientTool, call: CallClient) -> Tool:
+    async def run(context: ToolContext, wanted: Given) -> ToolOutput:
+        answered = await call(
+            context.session,
+            cmd.OpenClientCall(
+                run_id=context.run_id,
+                agent=context.agent,
+                call_id=context.call_id,
+                name=described.name,
+                arguments=wanted.model_extra or {},
+            ),
+        )
+        return ToolOutput(answered.content, failed=answered.is_error)
+
+    return Tool(spec=spec_of(described), arguments=Given, run=run)
