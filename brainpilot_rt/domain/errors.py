@@ -6,6 +6,7 @@
     │   ├── NotFound                 unknown session, agent, question, file           404
     │   ├── Conflict                 contradicts the present state                    409
     │   ├── TooLarge                 over a byte, count or depth limit                413
+    │   ├── OverBudget               nothing may be spent on it (any more)            402
     │   ├── Forbidden                known, but not allowed                           403
     │   └── Busy                     back-pressure: try again later                   429
     ├── Unavailable                  storage in trouble or shutting down              503
@@ -73,6 +74,12 @@ class Forbidden(CommandRejected):
     """Known, understood, and not allowed for this caller."""
 
     code = "forbidden"
+
+
+class OverBudget(CommandRejected):
+    """A budget is used up, or whoever would spend is suspended."""
+
+    code = "budget_exhausted"
 
 
 class Busy(CommandRejected):

@@ -21,6 +21,7 @@ from brainpilot_rt.domain.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    OverBudget,
     ProviderFault,
     RuntimeFault,
     TooLarge,
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
     (BadRequest, 400),
+    (OverBudget, 402),
     (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
