@@ -25,7 +25,8 @@ from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Registry, Tool
-from brainpilot_rt.tools.runner import Allow, CallOutcome, Refuse, RunnerPorts, Verdict
+from brainpilot_rt.tools.runner import CallOutcome, RunnerPorts
+from brainpilot_rt.tools.steps import Allow, Refuse, Verdict
 from brainpilot_rt.trace import graph
 
 CALL_PREFIX = "call_"
@@ -70,8 +71,11 @@ class ToolPorts:
             gate=self._gate,
             started=self._started,
             finished=self._finished,
-            redact=self._organs.secrets.text,
+            review=self._review,
         )
+
+    async def _review(self, _call: ToolCall, text: str) -> str:
+        return self._organs.secrets.text(text)
 
     # --- the record of calls --------------------------------------------------------------
 

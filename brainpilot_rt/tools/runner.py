@@ -17,13 +17,10 @@ Relied upon: the call ids of a batch differ from each other (the model adapters 
 """
 
 import asyncio
-import difflib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
-
-from pydantic import ValidationError
+from typing import Any
 
 from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock
@@ -33,25 +30,18 @@ from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.tools import ToolResult
 from brainpilot_rt.tools.context import ToolContext
-from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput
-from brainpilot_rt.tools.truncation import bounded
+from brainpilot_rt.tools.registry import Registry, ToolOutput
+from brainpilot_rt.tools.steps import (
+    Gate,
+    Prepared,
+    execute,
+    finalize,
+    gate,
+    interrupted,
+    prepare,
+)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """The call may run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """The call may not run; `reason` is shown to the model."""
-
-    reason: str
-
-
-Verdict: TypeAlias = Allow | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +63,17 @@ class RunningCall:
     """Wall clock, milliseconds since the epoch."""
 
 
+async def _as_it_is(_call: ToolCall, text: str) -> str:
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerPorts:
     """What the runner needs of its owner."""
 
     context: Callable[[ToolCall], ToolContext]
     """The context of one call."""
-    gate: Callable[[ToolCall, Tool], Awaitable[Verdict]]
+    gate: Gate
     """May this call run? Asked after its arguments were found to be well formed."""
     started: Callable[[tuple[ToolCall, ...]], Awaitable[None]]
     """Make durable that these are about to run. Awaited once before each wave, also with no calls
@@ -87,8 +81,8 @@ class RunnerPorts:
     holds what precedes the calls."""
     finished: Callable[[CallOutcome], Awaitable[None]]
     """Make durable how a call ended; once for every call, refused ones included."""
-    redact: Callable[[str], str] = str
-    """Takes known secrets out of what a tool says."""
+    review: Callable[[ToolCall, str], Awaitable[str]] = _as_it_is
+    """Makes of what a tool says what the model may read: no secrets, nothing hidden."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,15 +93,6 @@ class RunnerLimits:
     """Calls that execute at the same time."""
     result_tokens_max: int = 64_000
     """Estimated tokens of one result (setting BP_MAX_TOOL_RESULT_TOKENS); 0 = no bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A call that is well formed."""
-
-    call: ToolCall
-    tool: Tool
-    arguments: Arguments
 
 
 @dataclass(slots=True)
@@ -121,73 +106,6 @@ class _Live:
     finished: bool = False
     """The tool came to an end of its own; what is left is to record it."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-# --- the four steps -------------------------------------------------------------------------
-
-
-def prepare(registry: Registry, call: ToolCall) -> Prepared | ToolResult:
-    """Look the tool up and check the arguments; a refusal says how to mend the call."""
-    found = registry.get(call.name)
-    if found is None:
-        near = difflib.get_close_matches(call.name, [one.name for one in registry], n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        names = ", ".join(one.name for one in registry) or "none"
-        return _refused(call, f"There is no tool {call.name!r}.{hint} Available: {names}.")
-    if call.arguments is None:
-        return _refused(
-            call,
-            f"The arguments are not one JSON object (they begin {call.raw_arguments[:120]!r} and "
-            f"end {call.raw_arguments[-60:]!r}). Call {call.name} again with a complete object; "
-            "if it was cut off by the output limit, split the work into smaller calls.",
-        )
-    try:
-        return Prepared(call, found, found.arguments.model_validate(call.arguments))
-    except ValidationError as invalid:
-        return _refused(call, _what_is_wrong(found, invalid))
-
-
-async def gate(ports: RunnerPorts, prepared: Prepared) -> Prepared | ToolResult:
-    """Ask whether the call may run."""
-    verdict = await ports.gate(prepared.call, prepared.tool)
-    match verdict:
-        case Allow():
-            return prepared
-        case Refuse(reason):
-            return _refused(prepared.call, f"Not allowed: {reason}")
-
-
-async def execute(prepared: Prepared, context: ToolContext) -> ToolOutput:
-    """Run the tool; whatever it raises (a cancellation excepted) becomes its output."""
-    try:
-        return await prepared.tool.run(context, prepared.arguments)
-    except RuntimeFault as fault:
-        return ToolOutput(fault.message, failed=True)
-    except OSError as error:
-        # Its text may hold paths of this machine; the model knows logical paths only.
-        return ToolOutput(f"{prepared.tool.name}: {error.strerror or error}", failed=True)
-    except Exception as error:  # noqa: BLE001 - the boundary of a call: the error is its result
-        _log.exception("tool %s failed", prepared.tool.name)
-        return ToolOutput(f"{prepared.tool.name} failed: {type(error).__name__}", failed=True)
-
-
-async def finalize(
-    call: ToolCall, output: ToolOutput, context: ToolContext, tokens_max: int
-) -> ToolResult:
-    """Turn the output into the one result of the call, well formed and cut to its budget."""
-    # File names can hold bytes that are no text; the log takes only what UTF-8 can write.
-    whole = output.content.encode("utf-8", "replace").decode("utf-8")
-    content, path = await bounded(call.name, whole, output.full_output_path, context, tokens_max)
-    return ToolResult(
-        call_id=call.call_id,
-        name=call.name,
-        content=content,
-        status="failed" if output.failed else "completed",
-        full_output_path=path,
-    )
-
-
-# --- the runner -----------------------------------------------------------------------------
 
 
 class ToolRunner:
@@ -260,9 +178,7 @@ class ToolRunner:
     async def _run_wave(self, wave: list[ToolCall], results: dict[CallId, ToolResult]) -> None:
         admitted: list[Prepared] = []
         refusals: list[ToolResult] = []
-        for call in wave:
-            step = prepare(self._registry, call)
-            step = await gate(self._ports, step) if isinstance(step, Prepared) else step
+        for step in await self._gated(wave):
             if isinstance(step, Prepared):
                 admitted.append(step)
             else:
@@ -283,6 +199,27 @@ class ToolRunner:
         except BaseExceptionGroup as failures:
             # Only the ports raise in here: the first failure is the run's.
             raise failures.exceptions[0] from failures
+
+    async def _gated(self, wave: list[ToolCall]) -> list[Prepared | ToolResult]:
+        """Each call admitted or refused. What one of them waits for holds up no other gate."""
+
+        async def step(call: ToolCall) -> Prepared | ToolResult:
+            prepared = prepare(self._registry, call)
+            if isinstance(prepared, ToolResult):
+                return prepared
+            return await gate(self._ports.gate, self._registry, prepared)
+
+        if len(wave) == 1:
+            return [await step(wave[0])]
+        try:
+            async with asyncio.TaskGroup() as group:
+                steps = [
+                    group.create_task(step(call), name=f"gate {call.name} {call.call_id}")
+                    for call in wave
+                ]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return [one.result() for one in steps]
 
     async def _run_one(self, live: _Live, results: dict[CallId, ToolResult]) -> None:
         call = live.prepared.call
@@ -327,10 +264,10 @@ class ToolRunner:
     ) -> None:
         call = live.prepared.call
         if output is None:
-            outcome = CallOutcome(_interrupted(call), took_ms, live.interrupted)
+            outcome = CallOutcome(interrupted(call), took_ms, live.interrupted)
         else:
             tokens_max = self._limits.result_tokens_max
-            output = replace(output, content=self._ports.redact(output.content))
+            output = replace(output, content=await self._ports.review(call, output.content))
             outcome = CallOutcome(await finalize(call, output, context, tokens_max), took_ms)
         await self._record(outcome, results)
 
@@ -346,7 +283,7 @@ class ToolRunner:
         for call in calls:
             if call.call_id in results:
                 continue
-            outcome = CallOutcome(_interrupted(call), self._took_ms(call), "agent_interrupted")
+            outcome = CallOutcome(interrupted(call), self._took_ms(call), "agent_interrupted")
             try:
                 await finish_shielded(self._record(outcome, results))
             except asyncio.CancelledError:
@@ -360,28 +297,3 @@ class ToolRunner:
         if live is None or not live.started_ms:
             return 0
         return max(0, self._clock.now_ms() - live.started_ms)
-
-
-# --- results without a run ------------------------------------------------------------------
-
-
-def _refused(call: ToolCall, reason: str) -> ToolResult:
-    return ToolResult(call_id=call.call_id, name=call.name, content=reason, status="refused")
-
-
-def _interrupted(call: ToolCall) -> ToolResult:
-    text = f"{call.name} was stopped before it finished; what it had done by then stays done."
-    return ToolResult(call_id=call.call_id, name=call.name, content=text, status="interrupted")
-
-
-def _what_is_wrong(found: Tool, invalid: ValidationError) -> str:
-    problems = "; ".join(
-        f"`{'.'.join(str(part) for part in error['loc']) or 'arguments'}`: {error['msg']}"
-        for error in invalid.errors(include_url=False, include_input=False)[:8]
-    )
-    fields = found.arguments.model_fields
-    known = ", ".join(name + ("*" if field.is_required() else "") for name, field in fields.items())
-    return (
-        f"The arguments do not fit {found.name}: {problems}. "
-        f"It takes: {known or 'nothing'} (* = required). Call it again with mended arguments."
-    )

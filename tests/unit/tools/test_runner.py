@@ -15,15 +15,8 @@ from brainpilot_rt.testing.desk import Desk
 from brainpilot_rt.testing.sources import ManualClock
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Registry, Tool, ToolOutput, tool
-from brainpilot_rt.tools.runner import (
-    Allow,
-    CallOutcome,
-    Refuse,
-    RunnerLimits,
-    RunnerPorts,
-    ToolRunner,
-    Verdict,
-)
+from brainpilot_rt.tools.runner import CallOutcome, RunnerLimits, RunnerPorts, ToolRunner
+from brainpilot_rt.tools.steps import Allow, Refuse, Verdict
 
 
 class Nothing(Arguments):
