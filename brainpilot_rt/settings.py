@@ -240,10 +240,6 @@ class RoutingSettings(Group):
     models: tuple[str, ...] = ()
     """`provider:model` or `provider:*` to choose among; empty: all configured ones that can be
     asked (a free local one only when it is the default)."""
-    explore: float = Field(default=0.02, ge=0, le=1)
-    """Part of the choices drawn evenly, so that the log can price other policies."""
-    window_days: int = Field(default=7, ge=1, le=90)
-    """Days of rewards that count."""
     fallbacks_max: int = Field(default=2, ge=0)
     """Other models tried in a turn when one fails before it has said anything. A pinned model is
     never replaced."""
@@ -266,8 +262,8 @@ class GuardSettings(Group):
     """What a provider that fails means: the text passes, or it is blocked."""
     firewall: Literal["enforce", "monitor", "off"] = "enforce"
     """Inspection of tool calls: act on it, only say it, or leave it out."""
-    approval_wait_s: float | None = Field(default=None, gt=0)
-    """Seconds until an approval nobody decides counts as denied; None: it waits."""
+    approval_wait_s: float | None = Field(default=86_400, gt=0)
+    """Seconds until an approval nobody decides counts as denied; None: it waits for ever."""
     calls_per_minute: int = Field(default=120, ge=0)
     """Calls of one tool by one agent; 0: no bound."""
 

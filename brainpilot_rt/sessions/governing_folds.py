@@ -106,6 +106,7 @@ def approval(
         tool=known.tool,
         digest=known.digest,
         definition=known.definition,
+        reasons=known.reasons,
         scope=event.scope,
         until_ms=event.until_ms,
     )

@@ -219,6 +219,7 @@ class Granted:
     tool: str
     digest: str
     definition: str
+    reasons: tuple[str, ...]
     scope: ApprovalScope
     until_ms: int | None
 

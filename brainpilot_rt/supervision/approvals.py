@@ -18,6 +18,7 @@ from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
 from brainpilot_rt.domain.governing import ApprovalScope
 from brainpilot_rt.domain.ids import CallId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.governance.approvals import codes, decision_problem
 from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
@@ -78,16 +79,18 @@ class Approvals:
         asked = self.find(approval_id)
         if digest is not None and digest != asked.digest:
             raise Conflict("what would run is not what was shown; look again", code="stale_digest")
-        if word.valid_s is not None and word.valid_s <= 0:
-            raise BadRequest("an approval holds for more than 0 seconds")
-        until_ms = None
-        if word.valid_s is not None:
-            until_ms = self._clock.now_ms() + round(word.valid_s * 1000)
+        now_ms = self._clock.now_ms()
+        until_ms = None if word.valid_s is None else now_ms + round(word.valid_s * 1000)
+        decision = "approved" if word.approve else "denied"
+        if wrong := decision_problem(
+            decision, word.scope, asked.reasons, until_ms=until_ms, now_ms=now_ms
+        ):
+            raise BadRequest(wrong)
         records = await self._manager.dispatch(
             asked.session,
             cmd.DecideApproval(
                 approval_id=asked.approval_id,
-                decision="approved" if word.approve else "denied",
+                decision=decision,
                 scope=word.scope,
                 by=word.by,
                 note=word.note,
@@ -95,9 +98,14 @@ class Approvals:
             ),
         )
         if records and word.approve and word.scope == "agent":
-            grant = {"agent": asked.agent, "tool": asked.tool, "until_ms": until_ms}
-            definition = {"definition": asked.definition}
-            await self._records.put("grant", asked.approval_id, grant | definition)
+            grant = {
+                "agent": asked.agent,
+                "tool": asked.tool,
+                "definition": asked.definition,
+                "codes": sorted(codes(asked.reasons)),
+                "until_ms": until_ms,
+            }
+            await self._records.put("grant", asked.approval_id, grant)
         return asked
 
     async def answer_call(
