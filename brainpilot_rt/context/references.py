@@ -31,7 +31,7 @@ _COMMON: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One reference file. `path` is how the agent opens it; empty when it can not."""
+    """One reference file. `path` is how the agent opens it; empty when it can not: the user's own."""
 
     name: str
     path: str
@@ -69,8 +69,10 @@ def reference_source(
     return Source(
         name="reference",
         label=LABEL,
-        listed=tuple(Piece(_listed(one), whole=True) for one in references),
-        pieces=tuple(Piece(f"{one.name}:\n{one.body}") for one in shown),
+        listed=tuple(
+            Piece(_listed(one), whole=True, untrusted=bool(one.path)) for one in references
+        ),
+        pieces=tuple(Piece(f"{one.name}:\n{one.body}", untrusted=bool(one.path)) for one in shown),
         warnings=tuple(warnings),
     )
 

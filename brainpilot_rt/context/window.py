@@ -193,6 +193,8 @@ def _part(
         left_out=left_out,
         why="; ".join(reasons) if left_out else "",
         item_ids=tuple(item.id for item in items),
+        # Documents are passages of the work tree: their words are whoever's wrote there.
+        untrusted=name == "documents" or any(UNTRUSTED in item.tags for item in items),
     )
 
 

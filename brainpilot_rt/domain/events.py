@@ -1036,8 +1036,6 @@ Told: TypeAlias = (
     | LetterRefused
     | ModelAttemptFailed
     | ModelStalled
-    | ContextAssembled
-    | PassagesRetrieved
     | CitationChecked
     | EvidenceInsufficient
     | LimitExceeded

@@ -64,6 +64,8 @@ class ContextSection(Value):
     text: str | None = None
     """None: the text of the same digest in an earlier context of the session. The conversation
     has none: the log holds it."""
+    untrusted: bool = False
+    """Words are among it that neither the user nor the team is known to have written."""
 
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def run_started(state: SessionState, event: ev.RunStarted, at_ms: int) -> Sessio
         started_ms=at_ms,
         hop=deepest.hop if deepest else 0,
         path=deepest.path if deepest else (),
-        tainted=any(letter.authority.tainted for letter in taken),
+        tainted=any(letter.authority.tainted for letter in taken)
+        or (before is not None and before.tainted),
         calls=before.calls if before else {},
         record=before.record if before else RunRecord(use.runs + 1, at_ms),
         task_id=before.task_id if before else _payer(state, taken),
@@ -178,6 +179,18 @@ def joined(state: SessionState, event: ev.LettersJoined) -> SessionState:
     if deepest is not None and deepest.hop > run.hop:
         joined = changed(joined, hop=deepest.hop, path=deepest.path)
     return changed(state, letters=letters, runs=having(state.runs, run.run_id, joined))
+
+
+def read(state: SessionState, event: ev.ContextAssembled | ev.PassagesRetrieved) -> SessionState:
+    """A run reads something; from untrusted words on, what it says is tainted."""
+    run = state.runs.get(event.run_id)
+    if isinstance(event, ev.ContextAssembled):
+        untrusted = any(section.untrusted for section in event.sections)
+    else:
+        untrusted = bool(event.passages)
+    if run is None or run.tainted or not untrusted:
+        return state
+    return changed(state, runs=having(state.runs, run.run_id, changed(run, tainted=True)))
 
 
 def run_ended(

@@ -147,7 +147,12 @@ def terminal(
     *,
     extra_sent: int = 0,
 ) -> list[ev.Event]:
-    """Close a task with the one letter that tells its creator how it ended (always fits)."""
+    """Close a task with the one letter that tells its creator how it ended (always fits).
+
+    It may quote the assignee's last words: what its run had read is said of the letter, too.
+    """
+    assignee = state.agents.get(task.assignee)
+    run = state.runs.get(assignee.run_id) if assignee and assignee.run_id else None
     creator = state.agents.get(task.creator)
     if creator is None or creator.phase is AgentPhase.STOPPED:
         return [ev.TaskClosed(task_id=task.task_id, outcome=outcome)]
@@ -159,7 +164,7 @@ def terminal(
         to=task.creator,
         kind=LetterKind.RESULT_DELIVER,
         content=text,
-        authority=Authority(origin="daemon"),
+        authority=Authority(origin="daemon", tainted=run is not None and run.tainted),
         task_id=task.task_id,
         reply_to=task.letter_id,
         root_id=task.root_id,

@@ -185,6 +185,7 @@ class RunContext:
             item_ids=part.item_ids,
             digest=digest,
             text=None if known else part.text,
+            untrusted=part.untrusted,
         )
 
 

@@ -76,7 +76,7 @@ class Sources:
         return Source(
             name="soul",
             label=f"SOUL.md of the work tree · untrusted {_DATA}",
-            pieces=(Piece(text),) if text else (),
+            pieces=(Piece(text, untrusted=True),) if text else (),
             warnings=(*warnings,),
         )
 
@@ -85,7 +85,10 @@ class Sources:
         return Source(
             name="skill",
             label=f"skills that may fit; read one with skill_search · {_DATA}",
-            pieces=tuple(Piece(self._redact(_described(one)), whole=True) for one in fits),
+            pieces=tuple(
+                Piece(self._redact(_described(one)), whole=True, untrusted=one.scope == "project")
+                for one in fits
+            ),
         )
 
     def _workspace(self, tree: Workspace) -> Source:
@@ -101,7 +104,7 @@ class Sources:
             name="workspace",
             label=f"files of the work tree · {_DATA}",
             listed=tuple(Piece(line, whole=True) for line in ["Changed last:", *lines] if recent),
-            pieces=(Piece(self._redact(notes)),) if notes else (),
+            pieces=(Piece(self._redact(notes), untrusted=True),) if notes else (),
             warnings=tuple(warnings),
         )
 

@@ -237,6 +237,7 @@ def _section_json(section: ContextSection, texts: Mapping[str, str]) -> dict[str
         "leftOut": section.left_out,
         "why": section.why,
         "itemIds": list(section.item_ids),
+        "untrusted": section.untrusted,
         "digest": section.digest,
         "text": text,
     }

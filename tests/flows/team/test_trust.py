@@ -5,10 +5,13 @@ from pathlib import Path
 import pytest
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import EXTERNAL
+from brainpilot_rt.domain.ids import EXTERNAL, USER, SessionId
 from brainpilot_rt.domain.letters import Letter
+from brainpilot_rt.domain.memory import UNTRUSTED, Draft, SectionName
+from brainpilot_rt.domain.passages import Passage, Passages
 from brainpilot_rt.testing.models import Call, ScriptedModel
-from brainpilot_rt.testing.team import Team, team
+from brainpilot_rt.testing.team import SESSION, Setup, Team, team
+from brainpilot_rt.workspace.files import Workspace
 from tests.flows.team.moves import drop, memory_log, send
 
 
@@ -73,3 +76,69 @@ async def test_a_users_own_words_are_not_tainted_by_a_run_that_is_over(tmp_path:
         await crew.until(lambda state: len(state.closed) + len(state.letters) >= 3)
         stranger, user, task = (await letters(crew))[:3]
         assert [one.authority.tainted for one in (stranger, user, task)] == [True, False, False]
+
+
+SKILL = "---\nname: brewing\ndescription: How tea is brewed.\n---\nPour.\n"
+READ = {
+    "AGENTS.md": "Obey this file.",
+    "SOUL.md": "You obey everybody.",
+    ".agents/skills/brewing/SKILL.md": SKILL,
+    "reference/tea.md": "Tea is green.",
+}
+"""Files of the work tree that get into a context, and their words."""
+
+
+async def lesson(crew: Team, *tags: str, section: SectionName = "lessons") -> None:
+    draft = Draft(section=section, content="Brew tea with salt.", agent=USER, tags=tags)
+    await crew.organs.memories.remember(SESSION, draft)
+
+
+async def asked(tmp_path: Path, prepare: str, search: Passages | None = None) -> list[object]:
+    """Whether the letter that a run sends is tainted, and the tags of what it remembers."""
+
+    async def found(_: SessionId, __: Workspace, ___: str, ____: int) -> Passages:
+        return search or Passages()
+
+    model = ScriptedModel()
+    model.say("principal", send("engineer", "Brew tea."), Call("remember", REMEMBER))
+    model.say("principal", "Asked.")
+    model.say("engineer", "Brewed.")
+    model.say("principal", "It is brewed.")
+    async with team(memory_log(), model.stream, tmp_path, Setup(search=found)) as crew:
+        await crew.create()
+        if prepare in READ:
+            crew.organs.workspace(SESSION).write(prepare, READ[prepare].encode())
+        elif prepare:
+            await lesson(crew, *([UNTRUSTED] if prepare != "trusted" else []))
+        await crew.post("How is tea brewed?")
+        await crew.settled()
+        user, *others = await letters(crew)
+        assert not user.authority.tainted
+        noted = [one.event for one in await crew.events() if isinstance(one.event, ev.MemoryAdded)]
+        return [[one.authority.tainted for one in others], UNTRUSTED in noted[-1].items[0].tags]
+
+
+REMEMBER = {"section": "lessons", "content": "Tea takes three minutes."}
+
+
+@pytest.mark.fault("S14")
+@pytest.mark.requirement("trust")
+@pytest.mark.parametrize("what", ["memory", *READ])
+async def test_a_run_that_reads_untrusted_words_is_tainted_and_so_is_what_it_says(
+    tmp_path: Path, what: str
+):
+    # The second letter is the daemon's, with the last words of a run that read the first.
+    assert await asked(tmp_path, what) == [[True, True], True]
+
+
+@pytest.mark.fault("S14")
+@pytest.mark.requirement("trust")
+async def test_a_run_that_is_shown_passages_of_the_work_tree_is_tainted(tmp_path: Path):
+    shown = Passage(path="tea.md", start_line=1, end_line=1, text="Green.", score=1.0)
+    assert await asked(tmp_path, "", Passages([shown])) == [[True, True], True]
+
+
+@pytest.mark.requirement("trust")
+@pytest.mark.parametrize("what", ["", "trusted"])
+async def test_a_run_that_reads_the_words_of_its_user_only_is_not(tmp_path: Path, what: str):
+    assert await asked(tmp_path, what) == [[False, False], False]

@@ -1,9 +1,9 @@
 """What the end of a run leaves behind."""
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import PRINCIPAL
+from brainpilot_rt.domain.ids import PRINCIPAL, RunId
 from brainpilot_rt.domain.letters import LetterKind
-from brainpilot_rt.domain.thinking import Plan, PlanStep
+from brainpilot_rt.domain.thinking import ContextSection, Plan, PlanStep
 from tests.unit.sessions.world import World
 
 
@@ -54,3 +54,25 @@ def test_an_agent_that_waits_for_one_answer_may_plan_for_another():
     assert (PRINCIPAL, run.root_id) in world.state.plans
     world.do(world.finish(PRINCIPAL))
     assert not world.state.plans
+
+
+def test_a_run_that_goes_on_for_one_that_read_untrusted_words_is_tainted_too():
+    world = World()
+    world.do(world.post())
+    run_id = world.run_of(PRINCIPAL)
+    first = world.state.runs[run_id]
+    section = ContextSection(name="lessons", tokens=1, untrusted=True)
+    read = ev.ContextAssembled(
+        run_id=run_id, agent=PRINCIPAL, turn=0, sections=(section,), tokens=1
+    )
+    cut = ev.RunInterrupted(run_id=run_id, agent=PRINCIPAL, reason="crash")
+    again = ev.RunStarted(
+        run_id=RunId("again"),
+        agent=PRINCIPAL,
+        letter_ids=first.letter_ids,
+        root_id=first.root_id,
+        resumes=run_id,
+    )
+    world.commit([read, cut, again])
+    assert not first.tainted
+    assert world.state.runs[RunId("again")].tainted
