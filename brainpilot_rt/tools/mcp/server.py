@@ -169,7 +169,7 @@ class Server:
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
-            self._say("connecting")
+            self._say("connecting", self.problem)
             self._settled.clear()
             began = loop.time()
             connection = Connection(self._around.limits)
@@ -184,7 +184,8 @@ class Server:
                 self._link = None
                 self._settled.set()
             failures = 1 if loop.time() - began > _SETTLED_S else failures + 1
-            delay_s = _RESTART.delay_s(failures, self._around.dice())
+            # Never at once: a program that fails as it starts would start without end.
+            delay_s = _RESTART.delay_s(failures, (1 + self._around.dice()) / 2)
             hint = f" ({connection.hint})" if connection.hint else ""
             self._say("failed", self._safe(f"{reason}{hint}"))
             _log.warning(
