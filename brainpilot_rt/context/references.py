@@ -31,7 +31,7 @@ _COMMON: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One reference file. `path` is how the agent opens it; empty when it can not: the user's own."""
+    """One reference file. `path` is how the agent opens it; empty when it can not."""
 
     name: str
     path: str
