@@ -6,7 +6,7 @@
     │   ├── NotFound                 unknown session, agent, question, file           404
     │   ├── Conflict                 contradicts the present state                    409
     │   ├── TooLarge                 over a byte, count or depth limit                413
-    │   ├── OverBudget               nothing may be spent on it (any more)            402
+    │   ├── BudgetExceeded           nothing may be spent on it (any more)            402
     │   ├── Forbidden                known, but not allowed                           403
     │   └── Busy                     back-pressure: try again later                   429
     ├── Unavailable                  storage in trouble or shutting down              503
@@ -76,7 +76,7 @@ class Forbidden(CommandRejected):
     code = "forbidden"
 
 
-class OverBudget(CommandRejected):
+class BudgetExceeded(CommandRejected):
     """A budget is used up, or whoever would spend is suspended."""
 
     code = "budget_exhausted"

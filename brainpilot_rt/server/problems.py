@@ -16,12 +16,12 @@ from starlette.responses import Response
 
 from brainpilot_rt.domain.errors import (
     BadRequest,
+    BudgetExceeded,
     Busy,
     CommandRejected,
     Conflict,
     Forbidden,
     NotFound,
-    OverBudget,
     ProviderFault,
     RuntimeFault,
     TooLarge,
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
     (BadRequest, 400),
-    (OverBudget, 402),
+    (BudgetExceeded, 402),
     (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
