@@ -83,11 +83,13 @@ def batches(frames: Iterable[Frame]) -> Iterator[bytes]:
 class EventStream(Response):
     """The answer to one SSE request."""
 
-    def __init__(self, hub: Hub, source: Source) -> None:
+    def __init__(
+        self, hub: Hub, source: Source, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
         self.status_code = 200
         self.background = None
         self.body = b""
-        self.raw_headers = HEADERS
+        self.raw_headers = [*HEADERS, *headers]
         self._hub = hub
         self._source = source
 
@@ -126,7 +128,7 @@ class EventStream(Response):
         return subscriber
 
     async def _send_all(self, send: Send, subscriber: Subscriber) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async with aclosing(self._source(subscriber)) as chunks:
                 async for body in chunks:

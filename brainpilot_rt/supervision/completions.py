@@ -88,7 +88,7 @@ class Governed(Protocol):
     def __call__(
         self, request: ModelRequest, choosing: Choosing, note: Callable[[ev.Event], None]
     ) -> AsyncGenerator[ModelEvent, None]:
-        """Ask; `note` is told every fact of it. Raises `ProviderFault` and `BudgetExceeded` only."""
+        """Ask; `note` is told every fact of it. Raises `ProviderFault`, `BudgetExceeded` only."""
         ...
 
 
