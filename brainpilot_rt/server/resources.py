@@ -24,7 +24,7 @@ from brainpilot_rt.server.problems import answer_to, answer_to_a_bug, problem
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-_MUTATING: Final = frozenset({"POST", "PUT", "DELETE"})
+_MUTATING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass(frozen=True, slots=True)
