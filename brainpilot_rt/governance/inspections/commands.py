@@ -21,21 +21,22 @@ from brainpilot_rt.governance.inspections.requests import (
 )
 from brainpilot_rt.governance.inspections.shell import shell_risks
 
+# What holds the list of commands is long to compile: `re` does it at the first call, and keeps it.
 _COMMAND: Final = (
     r"(?:/(?:usr/)?bin/)?(?:rm|curl|wget|ba?sh|sh|zsh|nc|ncat|cat|id|whoami|env|printenv|touch|mv|cp"
     r"|chmod|chown|dd|mkfs|python3?|perl|ruby|node|powershell|cmd|eval|exec|sudo|su|kill|shutdown"
     r"|reboot|ping|nslookup|dig|ssh|scp|tar|sed|awk|echo|tee|xargs|base64|sleep|ls|find|ps|uname"
     r"|crontab|systemctl|docker|git|pip|npm|export|source|del|type|calc)(?:\.exe)?"
 )
-_CHAINED: Final = re.compile(rf"[;|&]\s*{_COMMAND}(?=\s|$|[;|&<>)])")
-_SPACED: Final = re.compile(rf"[;|&]\s+{_COMMAND}\b|[;|&]{_COMMAND}\s")
-_SHAPED: Final = re.compile(rf"[;|&]\s*{_COMMAND}(?:\s*(?:$|[;|&<>])|\s+(?:[-/~.$\"'|\\]|\w+://))")
+_CHAINED: Final = rf"[;|&]\s*{_COMMAND}(?=\s|$|[;|&<>)])"
+_SPACED: Final = rf"[;|&]\s+{_COMMAND}\b|[;|&]{_COMMAND}\s"
+_SHAPED: Final = rf"[;|&]\s*{_COMMAND}(?:\s*(?:$|[;|&<>])|\s+(?:[-/~.$\"'|\\]|\w+://))"
 _STRONG: Final = re.compile(
     r"[;|&]\s*(?:rm\s+-\w*[rf]|(?:curl|wget)\s+\S*(?:-|://)|nc\s+-|(?:ba|z)?sh\s*(?:-c|$))"
 )
 _SUBSTITUTED: Final = re.compile(r"\$\(|`|\$\{IFS|[<>]\(|>\s*[/~&]")
-_RUN: Final = rf"(?:\$\(\s*{_COMMAND}\b[^)]*\)|`\s*{_COMMAND}\b[^`]*`)"
-_ONLY_RUN: Final = re.compile(rf"\S*{_RUN}\S*")
+_RUN: Final = rf"(?:\$\(\s*{_COMMAND}\b[^)]{{0,400}}\)|`\s*{_COMMAND}\b[^`]{{0,400}}`)"
+_ONLY_RUN: Final = rf"\S{{0,200}}{_RUN}\S{{0,200}}"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HIDDEN: Final = re.compile(r"[\u200b\u2060\u202a-\u202e\u2066-\u2069\ufeff]")
 _OPTION: Final = re.compile(r"-{1,2}[A-Za-z]")
@@ -76,7 +77,7 @@ def _risks(one: Argument) -> Iterator[str]:
         yield "holds hidden characters"
     # An address has `;`, `|` and `&` of its own, but never a blank.
     chained = _SPACED if one.kind == "url" else _CHAINED
-    if _SUBSTITUTED.search(text) or chained.search(text):
+    if _SUBSTITUTED.search(text) or re.search(chained, text):
         yield "holds a command"
     starts = _LONG_OPTION if one.kind == "path" else _OPTION
     head = text.lstrip()
@@ -89,12 +90,14 @@ def _risks(one: Argument) -> Iterator[str]:
 def _unknown_risks(text: str) -> Iterator[str]:
     if "\0" in text:
         yield "holds a control character"
-    chained = _SHAPED.search(text)
+    chained = re.search(_SHAPED, text)
     alone = chained and not re.search(r"\s", text[: chained.start()].strip())
-    if alone or _STRONG.search(text) or _ONLY_RUN.fullmatch(text.strip()):
+    if alone or _STRONG.search(text) or re.fullmatch(_ONLY_RUN, text.strip()):
         yield "holds a command"
     if _BAD_OPTION.match(text.lstrip()):
         yield "would be taken for an option"
+    if text.count("../") > 1 and not re.search(r"\s", text) and _escapes(text):
+        yield "leads out of its folder"
 
 
 def _decoded(path: str) -> str:

@@ -46,11 +46,11 @@ def _keys(kind: Kind, names: str) -> dict[str, Kind]:
 
 
 _KINDS: Final[Mapping[str, Kind]] = {
-    **_keys("path", "path paths file files filename filepath dir directory folder cwd root source"),
+    **_keys("path", "path paths file files filename filepath dir directory folder cwd root"),
     **_keys("path", "src destination dest dst target"),
     **_keys("url", "url urls uri href link endpoint"),
-    **_keys("word", "branch ref refspec rev revision commit sha tag remote repo repository owner"),
-    **_keys("word", "org host hostname domain ip user username container image package module"),
+    **_keys("word", "branch ref refspec rev revision sha tag remote repo repository owner"),
+    **_keys("word", "org host hostname domain ip username container image package module"),
     **_keys("word", "version service namespace pod id name"),
     **_keys("text", "content contents text body message description pattern regex query keywords"),
     **_keys("text", "code prompt note notes goal steps quote diff patch html markdown sql title"),
