@@ -75,7 +75,7 @@ async def _listening(
         http=settings.http,
         hosts=hosts_of(port, settings.http.allowed_hosts),
         token=daemon.token.read,
-        clients=ClientTokens(settings.data_dir).read,
+        clients=ClientTokens(settings.data_dir, SystemClock().now_ms).read,
         clock=SystemClock(),
         redact=daemon.secrets.text,
         mem_limit_bytes=settings.mem_limit_mb * 2**20 if settings.mem_limit_mb else None,

@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,6 +18,8 @@ from brainpilot_rt.governance.access import Scope
 
 TOKEN_FILE = "token"  # noqa: S105 - the name of the file
 CLIENTS_FILE = "clients.json"
+_LASTING: Final = 2
+"""Members of the entry of a token without an end."""
 
 
 class TokenFile:
@@ -56,20 +59,32 @@ class TokenFile:
         return self._token
 
 
+Client: TypeAlias = tuple[str, Scope] | tuple[str, Scope, int]
+"""SHA-256 of the token, what it is good for, and until when (Unix milliseconds) if it ends."""
+
+
 class ClientTokens:
-    """Tokens of further clients: `clients.json` (0600), name -> [SHA-256 of the token, scope]."""
+    """Tokens of further clients: `clients.json` (0600), by name."""
 
-    _FORM = TypeAdapter(dict[str, tuple[str, Scope]])
+    _FORM = TypeAdapter(dict[str, Client])
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, now_ms: Callable[[], int] | None = None) -> None:
+        """`now_ms`: the wall clock; without it a token that ends counts as ended."""
         self._folder = data_dir
+        self._now_ms = now_ms
         self._seen: tuple[int, int] | None = None
+        self._clients: Mapping[str, Client] = {}
         self._scopes: Mapping[str, Scope] = {}
 
-    def issue(self, name: str, scope: Scope) -> str:
-        """A token for a client; one that it had before is dead."""
+    def issue(self, name: str, scope: Scope, until_ms: int | None = None) -> str:
+        """A token for a client; one that it had before is dead; what has ended is forgotten."""
         token = secrets.token_urlsafe(32)
-        self._write({**self._entries(), name: (hashlib.sha256(token.encode()).hexdigest(), scope)})
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        client = (digest, scope) if until_ms is None else (digest, scope, until_ms)
+        known = self._entries()
+        if self._now_ms is not None:
+            known = {key: one for key, one in known.items() if not self._over(one)}
+        self._write({**known, name: client})
         return token
 
     def revoke(self, name: str) -> bool:
@@ -82,7 +97,14 @@ class ClientTokens:
 
     def listed(self) -> Mapping[str, Scope]:
         """The clients, and what each may do."""
-        return {name: scope for name, (_, scope) in self._entries().items()}
+        return {name: one[1] for name, one in self._entries().items()}
+
+    def name_of(self, token: str) -> str | None:
+        """Which client a token is of."""
+        self.read()
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        found = (name for name, one in self._clients.items() if one[0] == digest)
+        return next(found, None)
 
     def read(self) -> Mapping[str, Scope]:
         """Hash of each token -> scope, as the file says it now; a broken file lets nobody in."""
@@ -93,19 +115,30 @@ class ClientTokens:
         mark = (found.st_mtime_ns, found.st_ino)
         if mark != self._seen:
             try:
-                self._scopes = dict(self._entries().values())
+                self._clients = self._entries()
             except (OSError, ValidationError):
-                self._scopes = {}
+                self._clients = {}
+            lasting = [one for one in self._clients.values() if len(one) == _LASTING]
+            self._scopes = {one[0]: one[1] for one in lasting}
             self._seen = mark
-        return self._scopes
+        if len(self._scopes) == len(self._clients):
+            return self._scopes
+        return {one[0]: one[1] for one in self._clients.values() if not self._over(one)}
 
-    def _entries(self) -> dict[str, tuple[str, Scope]]:
+    def _over(self, client: Client) -> bool:
+        match client:
+            case (_, _, until_ms):
+                return self._now_ms is None or self._now_ms() >= until_ms
+            case _:
+                return False
+
+    def _entries(self) -> dict[str, Client]:
         try:
             return self._FORM.validate_json((self._folder / CLIENTS_FILE).read_bytes())
         except FileNotFoundError:
             return {}
 
-    def _write(self, entries: Mapping[str, tuple[str, Scope]]) -> None:
+    def _write(self, entries: Mapping[str, Client]) -> None:
         data = json.dumps(entries, indent=1).encode() + b"\n"
         with DirHandle.open(self._folder) as folder:
             replace_atomic(folder, CLIENTS_FILE, data, mode=0o600, sync=True)

@@ -51,3 +51,22 @@ def test_a_client_has_the_scope_it_was_given_until_it_is_taken_back(tmp_path: Pa
 def test_a_broken_file_of_clients_lets_nobody_in(tmp_path: Path, text: str):
     (tmp_path / CLIENTS_FILE).write_text(text)
     assert ClientTokens(tmp_path).read() == {}
+
+
+def test_a_token_with_an_end_is_good_until_then_and_forgotten_after(tmp_path: Path):
+    now = [1_000]
+    clients = ClientTokens(tmp_path, lambda: now[0])
+    token = clients.issue("agent-bot:1", "execute", until_ms=2_000)
+    lasting = clients.issue("laptop", "read")
+    assert scope_of(clients, token) == "execute"
+    assert clients.name_of(token) == "agent-bot:1"
+    now[0] = 2_000
+    assert scope_of(clients, token) is None
+    assert scope_of(clients, lasting) == "read"
+    clients.issue("phone", "read")
+    assert set(clients.listed()) == {"laptop", "phone"}
+
+
+def test_who_has_no_clock_takes_a_token_that_ends_for_ended(tmp_path: Path):
+    token = ClientTokens(tmp_path, lambda: 0).issue("agent-bot:1", "execute", until_ms=2_000)
+    assert scope_of(ClientTokens(tmp_path), token) is None
