@@ -184,13 +184,20 @@ def joined(state: SessionState, event: ev.LettersJoined) -> SessionState:
 def read(state: SessionState, event: ev.ContextAssembled | ev.PassagesRetrieved) -> SessionState:
     """A run reads something; from untrusted words on, what it says is tainted."""
     run = state.runs.get(event.run_id)
-    if isinstance(event, ev.ContextAssembled):
-        untrusted = any(section.untrusted for section in event.sections)
-    else:
-        untrusted = bool(event.passages)
-    if run is None or run.tainted or not untrusted:
+    if run is None or run.tainted or not taints(event):
         return state
     return changed(state, runs=having(state.runs, run.run_id, changed(run, tainted=True)))
+
+
+def taints(event: ev.Event) -> bool:
+    """Whether it shows untrusted words to a run."""
+    match event:
+        case ev.ContextAssembled(sections=sections):
+            return any(section.untrusted for section in sections)
+        case ev.PassagesRetrieved(passages=passages):
+            return bool(passages)
+        case _:
+            return False
 
 
 def run_ended(

@@ -2,7 +2,8 @@
 
 A worker exists while a run does. It is cancelled by a stop (then it records `aborted`) or by the
 daemon's shutdown (then it records nothing: the supervisor cuts the run so that the next start
-resumes it). When the log is in trouble the run waits; it is begun again where the log knows it.
+resumes it). When the log is in trouble the run waits; it is begun again where the log knows it. A
+run whose end fails of a defect of ours is ended as failed, with nothing of what it came to.
 """
 
 import asyncio
@@ -18,9 +19,11 @@ from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain.citations import Citation, parse
 from brainpilot_rt.domain.errors import CommandRejected, RuntimeFault, SectionFull, Unavailable
+from brainpilot_rt.domain.events import RunOutcome
 from brainpilot_rt.domain.ids import PRINCIPAL, RunId, SessionId
 from brainpilot_rt.domain.memory import Finding
 from brainpilot_rt.sessions.recovery import mend
+from brainpilot_rt.sessions.run_folds import taints
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.delivery import Retry, verdict
 from brainpilot_rt.supervision.evidence import looked_up
@@ -48,6 +51,8 @@ class Worker:
         self.stop_reason = "shutdown"
         """Set before the worker is cancelled: `shutdown` records nothing."""
         self._tries = 0
+        self._crash = ""
+        """What its end failed of: nothing but an end is recorded any more."""
 
     async def work(self) -> None:
         """Run to the outcome and record it; survives trouble with the log by beginning again."""
@@ -62,8 +67,11 @@ class Worker:
             raise
 
     async def _tried(self) -> bool:
-        """One try at the run; False when the log was in trouble."""
+        """One try at the run; False when it has to wait for the next."""
         try:
+            if self._crash:
+                await finish_shielded(self._record_bare("failed", self._crash))
+                return True
             if self._tries:
                 await self._organs.manager.amend(
                     self.session, lambda state, _moment: mend(state, self.run_id, self._tries)
@@ -73,6 +81,10 @@ class Worker:
         except Unavailable as fault:
             _log.warning("run %s waits for the log: %s", self.run_id, fault)
             return False
+        except Exception as crash:  # noqa: BLE001 - whatever it is, no run stays open
+            _log.exception("the end of run %s can not be recorded as it is", self.run_id)
+            first, self._crash = not self._crash, f"internal error: {type(crash).__name__}"
+            return first and await self._tried()
         return True
 
     async def _once(self) -> None:
@@ -82,19 +94,12 @@ class Worker:
             return
         state, run = found
         hit("turn.offered.after")
-        result = await self._result(tools, state, run)
-        try:
-            await finish_shielded(self._finish(run, result))
-        except Unavailable:
-            raise
-        except Exception as crash:  # noqa: BLE001 - as in `_result`: what ends a run may be its own text
-            _log.exception("the end of run %s can not be recorded as it is", self.run_id)
-            await finish_shielded(self._finish(run, _crashed(run, crash)))
+        await finish_shielded(self._finish(run, await self._result(tools, state, run)))
 
     def _current(self) -> tuple[SessionState, RunState] | None:
-        state = self._organs.manager.state(self.session)
-        run = state.runs.get(self.run_id)
-        return None if run is None else (state, run)
+        state = self._organs.manager.find(self.session)
+        run = state.runs.get(self.run_id) if state is not None else None
+        return None if state is None or run is None else (state, run)
 
     async def _result(self, tools: Registry, state: SessionState, run: RunState) -> RunResult:
         """The loop's result; a defect of ours fails the run with its name, not the daemon."""
@@ -120,7 +125,8 @@ class Worker:
             )
         except Exception as crash:  # noqa: BLE001 - the named boundary of a run
             _log.exception("run %s crashed", self.run_id)
-            return _crashed(run, crash)
+            reason = f"internal error: {type(crash).__name__}"
+            return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)
         if result.answer and result.message_id is None:
             return replace(result, message_id=conversation.last_text_id)
         return result
@@ -135,6 +141,10 @@ class Worker:
             attempts_max=organs.attempts_max,
             now_ms=organs.clock.now_ms(),
         )
+        held = self.wiring.preceded() if self.wiring else ()
+        if any(map(taints, held)):  # before anything is said that rests on it
+            await organs.manager.record(self.session, *held)
+            held = ()
         cited = claims(result.answer) if run.agent == PRINCIPAL else []
         total = len(parse(result.answer)) if cited else 0
         found = await self._looked_up([one for one, _ in cited])
@@ -156,7 +166,7 @@ class Worker:
                 citations=tuple(holding),
                 unverified_citations=total - len(holding),
                 retry_at_ms=fate.at_ms if isinstance(fate, Retry) else None,
-                closing=self.wiring.preceded(*result.closing) if self.wiring else result.closing,
+                closing=(*held, *result.closing),
             )
         )
 
@@ -185,27 +195,32 @@ class Worker:
 
     async def _record_abort(self) -> None:
         """What the log refuses is left to the supervisor, which stops us and stays."""
-        found = self._current()
-        if found is None:
-            return
-        turns = found[1].turns
         try:
-            await self._record(
-                cmd.FinishRun(
-                    run_id=self.run_id, outcome="aborted", turns=turns, reason=self.stop_reason
-                )
-            )
+            await self._record_bare("aborted", self.stop_reason)
         except Unavailable as fault:
             _log.warning("the end of run %s can not be recorded: %s", self.run_id, fault)
 
-    async def _record(self, command: cmd.FinishRun) -> None:
+    async def _record_bare(self, outcome: RunOutcome, reason: str) -> None:
+        """An end without what the run came to."""
+        found = self._current()
+        if found is not None:
+            await self._record(
+                cmd.FinishRun(
+                    run_id=self.run_id,
+                    outcome=outcome,
+                    turns=found[1].turns,
+                    reason=reason,
+                    error_code="crash" if outcome == "failed" else None,
+                ),
+                bare=True,
+            )
+
+    async def _record(self, command: cmd.FinishRun, *, bare: bool = False) -> None:
+        """An end that is refused has come too late, or has to be recorded barely."""
         try:
             await self._organs.manager.dispatch(self.session, command)
         except CommandRejected as refused:
+            if self._current() is not None and not bare:
+                raise
             _log.warning("the end of run %s was refused: %s", self.run_id, refused)
         hit("run.finished.after")
-
-
-def _crashed(run: RunState, crash: Exception) -> RunResult:
-    reason = f"internal error: {type(crash).__name__}"
-    return RunResult(outcome="failed", reason=reason, error_code="crash", turns=run.turns)

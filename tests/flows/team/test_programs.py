@@ -10,7 +10,7 @@ import pytest
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import FatalFault
 from brainpilot_rt.domain.ids import USER, SessionId
-from brainpilot_rt.domain.memory import Draft
+from brainpilot_rt.domain.memory import UNTRUSTED, Draft
 from brainpilot_rt.domain.model_calls import AttemptFailed
 from brainpilot_rt.domain.passages import Passage, Passages
 from brainpilot_rt.domain.usage import Usage
@@ -313,7 +313,7 @@ async def test_research_retrieves_first_and_remembers_what_holds(tmp_path: Path)
     assert len(end.citations) == 1
     [added] = of(events, ev.MemoryAdded)
     [item] = added.items
-    assert item.section == "findings"
+    assert (item.section, item.tags) == ("findings", (UNTRUSTED,))
     assert item.finding is not None
     assert item.finding.verified
     assert item.finding.claim == "Blight comes from wet leaves"
