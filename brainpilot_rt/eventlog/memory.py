@@ -11,6 +11,7 @@ from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
+from brainpilot_rt.eventlog.ledger import Ledger, MemoryLedger
 from brainpilot_rt.eventlog.port import PAGE, RawRow, Receipt, SessionRow
 from brainpilot_rt.eventlog.writer import Append, Delete, Numbering, Outcome, Writer
 
@@ -24,6 +25,7 @@ class _Store:
         self.streams: dict[SessionId, list[Recorded]] = {}
         self.rows: dict[SessionId, SessionRow] = {}
         self.receipts: dict[str, Receipt] = {}
+        self.ledger = MemoryLedger()
         self.failure: str | None = None
 
     async def commit(self, batch: Sequence[Append]) -> list[Outcome]:
@@ -53,6 +55,8 @@ class _Store:
     def _keep(self, append: Append, placed: list[Recorded], at_ms: int) -> None:
         if append.receipt is not None:
             self.receipts[append.receipt.key] = append.receipt
+        for item in placed:
+            self.ledger.project(item)
         if placed:
             self.streams.setdefault(append.session, []).extend(placed)
         row = self.rows.get(append.session)
@@ -76,6 +80,7 @@ class MemoryEventLog:
         self._closed = False
         self._store = _Store(clock)
         self._writer = Writer(self._store)
+        self.ledger: Ledger = self._store.ledger
 
     def fail_commits(self, reason: str | None) -> None:
         """From now on every commit fails with `Unavailable(reason)`; None ends that."""

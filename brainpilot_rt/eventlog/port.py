@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import Event, Recorded
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.eventlog.ledger import Ledger
 
 PAGE: Final = 500
 """Rows of one read. The store has one connection, so this bounds what a read adds to a commit."""
@@ -67,6 +68,11 @@ class EventLog(Protocol):
     @property
     def head_pos(self) -> int:
         """`pos` of the newest commit, 0 when there is none. Never goes back."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was spent, call by call: always as the committed events say."""
         ...
 
     def append(
@@ -153,7 +159,10 @@ class EventLog(Protocol):
         ...
 
     async def delete_session(self, session: SessionId) -> None:
-        """Remove the session's events and row, after every append already queued. `pos` stays."""
+        """Remove the session's events and row, after every append already queued.
+
+        `pos` stays, and so does what was spent.
+        """
         ...
 
     async def close(self) -> None:

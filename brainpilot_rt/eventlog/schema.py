@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from brainpilot_rt.aiokit import failpoints
 from brainpilot_rt.domain.errors import Unavailable
+from brainpilot_rt.eventlog import ledger
 
 APPLICATION_ID: Final = 0x42505254
 """Marks the file as ours (`BPRT`)."""
@@ -48,6 +49,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
         """,
         "CREATE INDEX receipts_at ON receipts (at_ms)",
     ),
+    ledger.TABLES,
 )
 """Step n takes a database from `user_version` n to n + 1. Steps are appended, never edited."""
 
@@ -114,7 +116,7 @@ def prepare(
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     version: int = _one(connection, "PRAGMA user_version")
     _refuse_foreign(connection, version, len(migrations))
-    if version and get_meta(connection, "clean") != "1":
+    if version and (get_meta(connection, "clean") != "1" or _is_small(connection)):
         failpoints.hit("boot.integrity.before")
         _refuse_damaged(connection)
         failpoints.hit("boot.integrity.after")
@@ -161,6 +163,11 @@ def _refuse_foreign(connection: sqlite3.Connection, version: int, known: int) ->
     ours = _one(connection, "PRAGMA application_id") == APPLICATION_ID
     if not ours and _one(connection, "SELECT count(*) FROM sqlite_master"):
         raise Unavailable("the file is a database of another program", code="log_foreign")
+
+
+def _is_small(connection: sqlite3.Connection) -> bool:
+    size = _one(connection, "PRAGMA page_count") * _one(connection, "PRAGMA page_size")
+    return size <= _CHECKED_BYTES
 
 
 def _refuse_damaged(connection: sqlite3.Connection) -> None:

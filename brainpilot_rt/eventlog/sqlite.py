@@ -27,6 +27,7 @@ from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.eventlog import lineage
+from brainpilot_rt.eventlog.ledger import Ledger, SqlLedger
 from brainpilot_rt.eventlog.place import doubt
 from brainpilot_rt.eventlog.port import PAGE, RawRow, Receipt, SessionRow
 from brainpilot_rt.eventlog.schema import last_pos, prepare, trouble
@@ -65,6 +66,7 @@ class SqliteEventLog:
     def __init__(self, store: LogStore) -> None:
         self._store = store
         self._writer = Writer(store)
+        self.ledger: Ledger = SqlLedger(store.fetch)
 
     @classmethod
     async def open(
@@ -182,16 +184,16 @@ class SqliteEventLog:
     async def sessions(self) -> list[SessionRow]:
         """Every session, newest first."""
         sql = _SESSIONS + "ORDER BY s.created_ms DESC, s.session"
-        return [_session_row(row) for row in await self._fetch(sql, ())]
+        return [_session_row(row) for row in await self._store.fetch(sql, ())]
 
     async def session(self, session: SessionId) -> SessionRow | None:
         """One session's row."""
-        found = await self._fetch(_SESSIONS + "WHERE s.session = ?", (session,))
+        found = await self._store.fetch(_SESSIONS + "WHERE s.session = ?", (session,))
         return _session_row(found[0]) if found else None
 
     async def receipt(self, key: str) -> Receipt | None:
         """The answer stored under an Idempotency-Key."""
-        found = await self._fetch("SELECT * FROM receipts WHERE key = ?", (key,))
+        found = await self._store.fetch("SELECT * FROM receipts WHERE key = ?", (key,))
         return Receipt(*found[0]) if found else None
 
     async def prune_receipts(self, before_ms: int) -> int:
@@ -232,9 +234,6 @@ class SqliteEventLog:
             after = page[-1][2] if sql is _ALL else page[-1][1]
         return rows
 
-    async def _fetch(self, sql: str, parameters: tuple[str | int, ...]) -> list[tuple[Any, ...]]:
-        return await self._store.run(lambda db: db.execute(sql, parameters).fetchall())
-
 
 def _page(
     connection: sqlite3.Connection, *, sql: str, parameters: tuple[str | int, ...]
@@ -243,8 +242,12 @@ def _page(
     rows: list[_Row] = []
     size = 0
     for row in connection.execute(sql, parameters):
+        payload: object = row[4]
+        if not isinstance(payload, bytes | str):  # damage that SQLite does not see
+            message = f"event {row[1]} of session {row[0]} is damaged"
+            raise Unavailable(message, code="log_corrupt")
         rows.append(row)
-        size += len(row[4])
+        size += len(payload)
         if size > PAGE_BYTES:
             return rows, True
     return rows, len(rows) == parameters[-1]

@@ -9,7 +9,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiosqlite
 
@@ -18,6 +18,7 @@ from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import Recorded
 from brainpilot_rt.domain.ids import DAEMON_STREAM, SessionId
+from brainpilot_rt.eventlog import ledger
 from brainpilot_rt.eventlog.schema import last_pos, set_meta, transaction, trouble
 from brainpilot_rt.eventlog.writer import Append, Numbering, Outcome
 
@@ -97,6 +98,10 @@ class LogStore:
         except (sqlite3.Error, OSError) as cause:
             raise trouble(cause) from cause
 
+    async def fetch(self, sql: str, parameters: tuple[str | int, ...]) -> list[tuple[Any, ...]]:
+        """All rows of one statement."""
+        return await self.run(lambda db: db.execute(sql, parameters).fetchall())
+
     async def commit(self, batch: Sequence[Append]) -> list[Outcome]:
         """Store the batch in one transaction."""
         work = partial(self._write, batch=batch, at_ms=self._clock.now_ms())
@@ -111,7 +116,7 @@ class LogStore:
         return outcomes
 
     async def remove(self, session: SessionId) -> None:
-        """Remove a session's events and row."""
+        """Remove a session's events and row; what it spent stays in the ledger."""
 
         def work(connection: sqlite3.Connection) -> None:
             with transaction(connection, before="log.remove.before", after="log.remove.after"):
@@ -193,7 +198,9 @@ class LogStore:
 def _write_rows_beside(
     connection: sqlite3.Connection, append: Append, placed: list[Recorded], at_ms: int
 ) -> None:
-    """The session's row and the receipt, in the transaction of the events."""
+    """The session's row, the ledger and the receipt, in the transaction of the events."""
+    for item in placed:
+        ledger.project(connection, item)
     if append.session != DAEMON_STREAM:
         first = bool(placed) and placed[0].seq == 1
         if first or append.title is not None or append.busy is not None:

@@ -14,6 +14,7 @@ from brainpilot_rt.testing.contracts.eventlog import (
     events,
     refused,
 )
+from brainpilot_rt.testing.contracts.ledger import LedgerContract
 from brainpilot_rt.testing.sources import ManualClock
 
 
@@ -29,6 +30,10 @@ class TestAppend(AppendContract):
 
 
 class TestRead(ReadContract):
+    pass
+
+
+class TestLedger(LedgerContract):
     pass
 
 

@@ -28,6 +28,7 @@ from brainpilot_rt.testing.contracts.eventlog import (
     receipt,
     refused,
 )
+from brainpilot_rt.testing.contracts.ledger import LedgerContract
 from brainpilot_rt.testing.sources import ManualClock
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(30)]
@@ -68,6 +69,10 @@ class TestAppend(AppendContract):
 
 
 class TestRead(ReadContract):
+    pass
+
+
+class TestLedger(LedgerContract):
     pass
 
 
