@@ -1,6 +1,7 @@
 """Folds of a state into what the outside may see (`views.py`). Pure."""
 
 from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.eventlog.port import SessionRow
 from brainpilot_rt.sessions.run_folds import letter_view
 from brainpilot_rt.sessions.state import AgentState, SessionState
 from brainpilot_rt.sessions.views import (
@@ -157,6 +158,19 @@ def summary(state: SessionState) -> SessionSummary:
         domain_resources=state.domain_resources,
         agent=state.agent,
         labels=state.labels,
+    )
+
+
+def summary_of(row: SessionRow, state: SessionState | None) -> SessionSummary:
+    """A row of the log, or better what memory knows."""
+    if state is not None:
+        return summary(state)
+    return SessionSummary(
+        session=row.session,
+        title=row.title,
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
+        busy=row.busy,
     )
 
 

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from brainpilot_rt.aiokit.lag import LoopLag
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import BadRequest, Conflict, MemoryFull, NotFound, Unavailable
+from brainpilot_rt.domain.errors import Conflict, MemoryFull, NotFound, Unavailable
 from brainpilot_rt.domain.events import Event, Thinking
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import (
@@ -25,12 +25,13 @@ from brainpilot_rt.domain.ids import (
     parse_client_id,
     parse_session_id,
 )
-from brainpilot_rt.eventlog.port import EventLog, Receipt, SessionRow
+from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.mailbox.postoffice import PostOffice
 from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.hub import Listener
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
+from brainpilot_rt.supervision.admission import TITLE_CHARS_MAX, check_content, title_of
 from brainpilot_rt.supervision.answers import (
     Interrupted,
     Liveness,
@@ -46,10 +47,6 @@ from brainpilot_rt.supervision.traces import Traces, TraceViews
 from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.supervision.worktrees import Worktrees
 from brainpilot_rt.workspace.files import Workspace
-
-TITLE_CHARS_MAX: Final = 200
-CONTENT_CHARS_MAX: Final = 200_000
-DEFAULT_TITLE: Final = "New session"
 
 
 class Backend:
@@ -146,7 +143,7 @@ class Backend:
     async def list_sessions(self) -> list[SessionSummary]:
         """All sessions, evicted ones too."""
         rows = await self.log.sessions()
-        return [_summary(row, self._organs.manager.find(row.session)) for row in rows]
+        return [snapshot.summary_of(row, self._organs.manager.find(row.session)) for row in rows]
 
     async def create_session(
         self, new: NewSession, receipt: ReceiptOf | None = None
@@ -164,7 +161,7 @@ class Backend:
                 return None  # it was there already, as somebody else wanted it
             fresh = SessionSummary(
                 session=session,
-                title=_title(new.title),
+                title=title_of(new.title),
                 created_ms=at_ms,
                 updated_ms=at_ms,
                 provider_id=new.provider_id,
@@ -180,7 +177,7 @@ class Backend:
         await self._take(
             session,
             cmd.CreateSession(
-                title=_title(new.title),
+                title=title_of(new.title),
                 provider_id=new.provider_id,
                 model_id=new.model_id,
                 thinking=new.thinking,
@@ -205,7 +202,7 @@ class Backend:
         row = await self.log.session(session)
         if row is None:
             raise NotFound(f"session {session!r} does not exist", code="unknown_session")
-        return _summary(row, None)
+        return snapshot.summary_of(row, None)
 
     async def update_session(
         self,
@@ -274,7 +271,7 @@ class Backend:
 
         `limits`: of the request it opens; they do not count when it joins one.
         """
-        _check_content(content)
+        check_content(content)
         state = await self._loaded(session)
         to = parse_agent_name(agent) if agent else state.agent or PRINCIPAL
         if self._memory_full():
@@ -383,27 +380,3 @@ class Backend:
             raise Unavailable("the daemon is stopping; nothing was accepted")
         with self._organs.liveness.hold("request"):
             await self._organs.manager.dispatch(session, command, answer)
-
-
-def _summary(row: SessionRow, state: SessionState | None) -> SessionSummary:
-    """A row of the log, or better what memory knows."""
-    if state is not None:
-        return snapshot.summary(state)
-    return SessionSummary(
-        session=row.session,
-        title=row.title,
-        created_ms=row.created_ms,
-        updated_ms=row.updated_ms,
-        busy=row.busy,
-    )
-
-
-def _title(title: str | None) -> str:
-    return (title or "").strip()[:TITLE_CHARS_MAX] or DEFAULT_TITLE
-
-
-def _check_content(content: str) -> None:
-    if not content.strip():
-        raise BadRequest("a message needs content")
-    if len(content) > CONTENT_CHARS_MAX:
-        raise BadRequest(f"a message has at most {CONTENT_CHARS_MAX:,} characters")
