@@ -6,9 +6,11 @@ specialists, because letters and tasks rely on them, and may use what its defini
 program is the user's. Tools given for all go to everybody but the trace agent.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
+
+from typing_extensions import override
 
 from brainpilot_rt.agents.definition import AgentDefinition, OwnTool, Profile, RequestContext
 from brainpilot_rt.agents.personas import EXPERT, PERSONAS, team_profile
@@ -25,6 +27,43 @@ _SENDING: Final = "send_message"
 """Without it nobody could deliver what it was asked for."""
 
 
+class Register(Protocol):
+    """Agents that come and go while the daemon runs."""
+
+    @property
+    def members(self) -> Mapping[AgentName, str]:
+        """Those there are now, and what the team is told of each."""
+        ...
+
+    def knows(self, agent: str) -> bool:
+        """Whether it is registered, whatever its state."""
+        ...
+
+    def definition(self, agent: AgentName, context: RequestContext) -> AgentDefinition:
+        """What runs for one of them; raises why it may not."""
+        ...
+
+
+class Members(Mapping[AgentName, str]):
+    """Name -> what the team is told of it, of all who are not of the seven."""
+
+    def __init__(self) -> None:
+        self.own: dict[AgentName, str] = {}
+        self.registered: Mapping[AgentName, str] = {}
+
+    @override
+    def __getitem__(self, agent: AgentName) -> str:
+        return self.own[agent] if agent in self.own else self.registered[agent]
+
+    @override
+    def __iter__(self) -> Iterator[AgentName]:
+        return iter({**self.registered, **self.own})
+
+    @override
+    def __len__(self) -> int:
+        return len({**self.registered, **self.own})
+
+
 class Crew:
     """The team with what a program adds to it. ValueError or TypeError says what can not be."""
 
@@ -37,8 +76,8 @@ class Crew:
         """`stream`: asked instead of the configured providers."""
         self.stream = stream
         self.tools = own_tools(tools)
-        self.members: dict[AgentName, str] = {}
-        """Name -> what the team is told of it."""
+        self.members = Members()
+        self._register: Register | None = None
         self._profiles: dict[str, Profile] = {}
         self._known = _built_in()
         self._check(self.tools, "the program")
@@ -46,16 +85,26 @@ class Crew:
             self._add(one)
         self._standard = team_profile()
 
+    def enrol(self, register: Register) -> None:
+        """From now on these are members too; a name of the program's own goes before theirs."""
+        self._register = register
+        self.members.registered = register.members
+
     def profile(self, role: str) -> Profile:
         """Who makes the agents of a role."""
         made = self._profiles.get(role)
         if made is not None:
             return Profile(made.name, lambda context: self._fitted(made.create(context), context))
+        register = self._register
+        if register is not None and register.knows(role):
+            name = AgentName(role)
+            return Profile(role, lambda context: register.definition(name, context))
         return Profile("team", lambda context: self._with_ours(self._standard.create(context)))
 
     def grants(self, role: str) -> frozenset[str]:
         """The names of the built-in tools a role may use."""
-        return self._known if role in self._profiles else allowed_tools(role)
+        registered = self._register is not None and self._register.knows(role)
+        return self._known if registered or role in self._profiles else allowed_tools(role)
 
     def _add(self, agent: AgentDefinition | Profile) -> None:
         name = parse_agent_name(agent.id if isinstance(agent, AgentDefinition) else agent.name)
@@ -71,7 +120,7 @@ class Crew:
                     raise ValueError(f"agent {name!r} names no tool there is: {tool!r}{hint}")
             agent = Profile(name, _always(agent), agent.description)
         self._profiles[name] = agent
-        self.members[name] = agent.description
+        self.members.own[name] = agent.description
 
     def _check(self, tools: tuple[Tool, ...], whose: str) -> None:
         names = [one.name for one in tools]
