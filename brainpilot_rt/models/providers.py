@@ -16,6 +16,7 @@ warning.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, cast
 
@@ -33,6 +34,8 @@ OPENAI_MODEL: Final = "gpt-5.4-mini"
 PROVIDERS_BYTES_MAX: Final = 4 * 1024 * 1024
 
 _CONTEXT_WINDOW: Final = 128_000
+_DOLLARS_MAX: Final = 1_000_000
+_COSTS: Final = ("input", "output", "cacheRead", "cacheWrite")
 _ANTHROPIC_CONTEXT_WINDOW: Final = 200_000
 
 
@@ -55,6 +58,16 @@ _APIS: Final = {
 _ADAPTERS: Final = {"anthropic": Dialect.ANTHROPIC, "openai": Dialect.OPENAI_CHAT}
 
 
+@dataclass(frozen=True, slots=True)
+class TokenPrices:
+    """US dollars for a million tokens. What the cache reads or takes in costs as input: None."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderProfile:
     """One way to reach models. `id` is what a `ModelRef` names."""
@@ -74,6 +87,8 @@ class ProviderProfile:
     """Output tokens of one call, when the request does not say."""
     free: bool = False
     """Calls cost nothing (local, offline)."""
+    prices: Mapping[str, TokenPrices] = field(default_factory=dict[str, TokenPrices])
+    """Of models, as the file declares them (`cost` of a model)."""
     source: str = ""
     """Where the profile comes from, for people."""
 
@@ -271,6 +286,7 @@ def _read_file(
             warnings.append(f"providers.json: profile {number} has no id or base URL; left out")
         else:
             profiles.append(profile)
+            warnings += _not_priced(profile, cast("dict[str, Any]", entry))
     selected = _text(fields, "selectedProfileId")
     return profiles, selected or None, warnings
 
@@ -294,6 +310,7 @@ def _profile(entry: dict[str, Any], keys: Mapping[str, str]) -> ProviderProfile 
         base_url=base_url.rstrip("/"),
         api_key=_text(entry, "apiKey") or keys.get(_text(entry, "apiKeyEnv")) or None,
         models=tuple(name for name in map(_model_name, models) if name),
+        prices={_model_name(one): cost for one in models if (cost := _cost(one)) is not None},
         models_open=False,
         context_window=window if isinstance(window, int) and window > 0 else _CONTEXT_WINDOW,
         source="providers.json",
@@ -305,6 +322,35 @@ def _model_name(entry: object) -> str:
     if isinstance(entry, dict):
         return _text(cast("dict[str, Any]", entry), "id")
     return entry.strip() if isinstance(entry, str) else ""
+
+
+def _cost(entry: object) -> TokenPrices | None:
+    """`cost` of a model: `input` and `output`, perhaps `cacheRead` and `cacheWrite`."""
+    cost: object = cast("dict[str, Any]", entry).get("cost") if isinstance(entry, dict) else None
+    said = cast("dict[str, Any]", cost) if isinstance(cost, dict) else {}
+    given = {name: said[name] for name in _COSTS if name in said}
+    known = {name: usd for name, one in given.items() if (usd := _dollars(one)) is not None}
+    if len(known) < len(given) or not {"input", "output"} <= known.keys():
+        return None
+    return TokenPrices(
+        known["input"], known["output"], known.get("cacheRead"), known.get("cacheWrite")
+    )
+
+
+def _dollars(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return Decimal(str(value)) if 0 <= value < _DOLLARS_MAX else None
+
+
+def _not_priced(profile: ProviderProfile, entry: dict[str, Any]) -> list[str]:
+    costly = [one for one in entry.get("models") or () if isinstance(one, dict) and "cost" in one]
+    names = [_model_name(one) for one in cast("list[object]", costly)]
+    return [
+        f"providers.json: cost of {name!r} is no pair of amounts (input, output); ignored"
+        for name in names
+        if name not in profile.prices
+    ]
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
