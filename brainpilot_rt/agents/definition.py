@@ -7,8 +7,8 @@ of one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Final, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Protocol, runtime_checkable
 
 from pydantic import ConfigDict, Field
 
@@ -156,6 +156,8 @@ class RequestContext:
     prompt: str | None = None
     """Replaces the profile's own text about the role."""
     max_turns: int | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the session's owner keeps with it."""
 
 
 @dataclass(frozen=True, slots=True)

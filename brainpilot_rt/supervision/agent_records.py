@@ -18,7 +18,6 @@ from brainpilot_rt.agents.personas import EXPERT, PERSONAS
 from brainpilot_rt.domain.errors import BadRequest, BudgetExceeded, Conflict, Forbidden
 from brainpilot_rt.domain.ids import RESERVED, AgentName
 from brainpilot_rt.domain.model_calls import ModelRef
-from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.supervision.client_tools import described
 
 Profile: TypeAlias = dict[str, Any]
@@ -52,7 +51,6 @@ _PERSONA: Final = (
     "you did not find and what follows."
 )
 
-_BUILT_IN: Final = frozenset[str]().union(*map(allowed_tools, PERSONAS))
 _MONEY: Final = ("budgetDailyUsd", "budgetMonthlyUsd")
 _DEFAULTS: Final[Profile] = {
     "ownerId": "user",
@@ -101,7 +99,7 @@ class Changes(BaseModel):
     @field_validator("custom_tools")
     @classmethod
     def _tools(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        return None if value is None else [one.model_dump() for one in described(value, _BUILT_IN)]
+        return None if value is None else [one.model_dump() for one in described(value)]
 
     @field_validator("model")
     @classmethod

@@ -8,18 +8,23 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from brainpilot_rt.agents.personas import PERSONAS
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.events import ClientCallAnswered
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.tools import Effect, ToolSpec
+from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput
 
 TOOLS_MAX: Final = 128
 """Of one caller at a time."""
+BUILT_IN: Final = frozenset[str]().union(*(allowed_tools(role) for role in PERSONAS))
+"""Names no caller can give a tool of an agent."""
+_FOREIGN: Final = "mcp__"
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 CallClient: TypeAlias = Callable[[SessionId, cmd.OpenClientCall], Awaitable[ClientCallAnswered]]
@@ -44,17 +49,25 @@ class Given(Arguments):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-def described(tools: Iterable[Mapping[str, Any]], taken: frozenset[str]) -> list[ClientTool]:
-    """Check descriptions; `BadRequest` for a name that is taken or given twice."""
-    found = [ClientTool.model_validate(one) for one in tools]
-    names = [one.name for one in found]
+def described(
+    tools: Iterable[Mapping[str, Any]], taken: frozenset[str] = BUILT_IN
+) -> list[ClientTool]:
+    """Check descriptions; `BadRequest` for a name that is taken, given twice or none."""
+    try:
+        found = [ClientTool.model_validate(one) for one in tools]
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadRequest(f"a tool's {place}: {first['msg']}", code="invalid_tool") from None
     if len(found) > TOOLS_MAX:
         raise BadRequest(f"at most {TOOLS_MAX} tools, not {len(found)}", code="too_many_tools")
-    for name in names:
-        if name in taken:
-            raise BadRequest(f"a tool can not be called {name!r} here: the name is taken")
-        if names.count(name) > 1:
-            raise BadRequest(f"two tools are called {name!r}")
+    seen: set[str] = set()
+    for one in found:
+        if one.name in taken or one.name.startswith(_FOREIGN):
+            raise BadRequest(f"a tool can not be called {one.name!r} here: the name is taken")
+        if one.name in seen:
+            raise BadRequest(f"two tools are called {one.name!r}")
+        seen.add(one.name)
     return found
 
 

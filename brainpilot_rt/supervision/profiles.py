@@ -28,6 +28,9 @@ TOKEN_S: Final = 3600
 TTL_S_MAX: Final = 30 * 24 * 3600
 """Longest life of a delegate."""
 FILE: Final = "agent_file"
+OF_SESSION: Final = "agent"
+LENT: Final = "client_tools"
+"""Labels of a session: the profile its agent has there, and tools its client runs."""
 _TOKENS_MAX: Final = 8
 """Tokens of one agent at a time; the oldest goes."""
 
@@ -263,12 +266,16 @@ class AgentProfiles:
     def definition(self, agent: AgentName, context: RequestContext) -> AgentDefinition:
         """What runs for an agent now: who it is, what it may use, which model it insists on.
 
-        Raises what keeps it from running: it was suspended, terminated, or its time is over.
+        Raises what keeps it from running: it was suspended, terminated, or its time is over. A
+        session may hold on to a version of it, and lend it tools of its client's.
         """
         body = self.get(agent)
         agent_records.check_usable(body, self._clock.now_ms())
+        kept = context.labels.get(OF_SESSION)
+        body = kept if kept is not None and kept["agentId"] == agent else body
         names = agent_records.tool_names(body)
-        custom = described(body["custom_tools"], frozenset(names))
+        lent: list[Any] = context.labels.get(LENT, [])
+        custom = described([*body["custom_tools"], *lent])
         soul = "\n\n".join(str(one["content"]) for one in self.files(agent, "soul"))
         return define_agent(
             id=context.agent,

@@ -60,6 +60,7 @@ class RunWiring:
             thinking=state.thinking,
             prompt=organs.prompts().get(run.agent),
             max_turns=organs.settings.max_turns or None,
+            labels=state.labels,
         )
         self.definition: AgentDefinition = organs.profile(agent.role).create(context)
         self.program = RunProgram(organs, self.identity, self.definition)
