@@ -344,8 +344,10 @@ def _dollars(value: object) -> Decimal | None:
 
 
 def _not_priced(profile: ProviderProfile, entry: dict[str, Any]) -> list[str]:
-    costly = [one for one in entry.get("models") or () if isinstance(one, dict) and "cost" in one]
-    names = [_model_name(one) for one in cast("list[object]", costly)]
+    listed: object = entry.get("models")
+    models = cast("list[object]", listed) if isinstance(listed, list) else []
+    costly = [one for one in models if "cost" in (one if isinstance(one, dict) else ())]
+    names = [_model_name(one) for one in costly]
     return [
         f"providers.json: cost of {name!r} is no pair of amounts (input, output); ignored"
         for name in names

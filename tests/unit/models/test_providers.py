@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from brainpilot_rt.models.providers import (
     OPENAI_MODEL,
     Dialect,
     ProviderEnv,
+    TokenPrices,
     choose,
     needs_probe,
 )
@@ -195,3 +197,25 @@ def test_descriptions_and_representations_hold_no_key() -> None:
         assert secret not in shown
     assert "hunter2pass" not in json.dumps(providers.describe())
     assert [each["key"] for each in providers.describe()] == ["set", "set", "set", "none"]
+
+
+def test_a_file_may_say_what_its_models_cost():
+    models: list[Any] = [
+        "plain",
+        {"id": "full", "cost": {"input": 3, "output": 15, "cacheRead": 0.3, "cacheWrite": 3.75}},
+        {"id": "short", "cost": {"input": 0.1, "output": 0}},
+        {"id": "half", "cost": {"input": 1}},
+        {"id": "negative", "cost": {"input": 1, "output": -1}},
+        {"id": "words", "cost": {"input": "free", "output": 1}},
+        {"id": "true", "cost": {"input": True, "output": 1}},
+        {"id": "bad-cache", "cost": {"input": 1, "output": 1, "cacheRead": "?"}},
+    ]
+    entry = {"id": "own", "baseUrl": "https://own.example", "apiKey": "k", "models": models}
+    found = choose(json.dumps({"profiles": [entry]}).encode(), ProviderEnv())
+    own = next(one for one in found.profiles if one.id == "own")
+    assert own.prices == {
+        "full": TokenPrices(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75")),
+        "short": TokenPrices(Decimal("0.1"), Decimal(0)),
+    }
+    refused = [text.split("'")[1] for text in found.warnings]
+    assert refused == ["half", "negative", "words", "true", "bad-cache"]
