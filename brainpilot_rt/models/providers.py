@@ -281,12 +281,12 @@ def _read_file(
     warnings: list[str] = []
     profiles: list[ProviderProfile] = []
     for number, entry in enumerate(cast("list[object]", listed)):
-        profile = _profile(cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}, keys)
+        profile = _profile(_fields(entry), keys)
         if profile is None:
             warnings.append(f"providers.json: profile {number} has no id or base URL; left out")
         else:
             profiles.append(profile)
-            warnings += _not_priced(profile, cast("dict[str, Any]", entry))
+            warnings += _not_priced(profile, _fields(entry))
     selected = _text(fields, "selectedProfileId")
     return profiles, selected or None, warnings
 
@@ -324,10 +324,13 @@ def _model_name(entry: object) -> str:
     return entry.strip() if isinstance(entry, str) else ""
 
 
+def _fields(entry: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+
+
 def _cost(entry: object) -> TokenPrices | None:
     """`cost` of a model: `input` and `output`, perhaps `cacheRead` and `cacheWrite`."""
-    cost: object = cast("dict[str, Any]", entry).get("cost") if isinstance(entry, dict) else None
-    said = cast("dict[str, Any]", cost) if isinstance(cost, dict) else {}
+    said = _fields(_fields(entry).get("cost"))
     given = {name: said[name] for name in _COSTS if name in said}
     known = {name: usd for name, one in given.items() if (usd := _dollars(one)) is not None}
     if len(known) < len(given) or not {"input", "output"} <= known.keys():
@@ -346,8 +349,7 @@ def _dollars(value: object) -> Decimal | None:
 def _not_priced(profile: ProviderProfile, entry: dict[str, Any]) -> list[str]:
     listed: object = entry.get("models")
     models = cast("list[object]", listed) if isinstance(listed, list) else []
-    costly = [one for one in models if "cost" in (one if isinstance(one, dict) else ())]
-    names = [_model_name(one) for one in costly]
+    names = [_model_name(one) for one in models if "cost" in _fields(one)]
     return [
         f"providers.json: cost of {name!r} is no pair of amounts (input, output); ignored"
         for name in names
