@@ -7,7 +7,6 @@ is the same after a restart and for sessions that are not in memory.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from brainpilot_rt.domain.errors import NotFound
@@ -17,7 +16,8 @@ from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.trace.causal_folds import take
-from brainpilot_rt.trace.causes import Causes
+from brainpilot_rt.trace.causes import Causes, iso
+from brainpilot_rt.trace.derived import steps_of
 from brainpilot_rt.trace.graph import fold, node_json, trace_graph
 
 SESSIONS_MAX: Final = 64
@@ -75,9 +75,12 @@ class TraceViews:
         self._log = log
 
     async def nodes(self, session: SessionId) -> list[TraceNode]:
-        """The reasoning graph as it is now, in the order of creation."""
+        """The reasoning graph as it is now, in the order of creation.
+
+        Where no agent has recorded any of it, it is made from the causes.
+        """
         await self._began(session)
-        return fold(one.event.node for one in await _saved(self._log, session))
+        return await self._now(session, await _saved(self._log, session))
 
     async def graph(self, session: SessionId) -> dict[str, Any]:
         """The BrainPilot V1 TraceGraph."""
@@ -88,7 +91,7 @@ class TraceViews:
         """One node as it is now, and its versions, oldest first: what was saved, when, by whom."""
         await self._began(session)
         saved = await _saved(self._log, session)
-        now = node_json(fold(one.event.node for one in saved), node_id)
+        now = node_json(await self._now(session, saved), node_id)
         versions = [one for one in saved if one.event.node.id == node_id]
         shown = list(enumerate(versions, 1))[-VERSIONS_MAX:]
         return {
@@ -98,7 +101,7 @@ class TraceViews:
                 {
                     "version": number,
                     "seq": one.seq,
-                    "at": _iso(one.at_ms),
+                    "at": iso(one.at_ms),
                     "agent": one.event.agent,
                     "op": one.event.op,
                     "node": one.event.node.model_dump(mode="json", exclude_none=True),
@@ -117,11 +120,14 @@ class TraceViews:
             after = page[-1].seq
         return graph
 
+    async def _now(self, session: SessionId, saved: Sequence["_Save"]) -> list[TraceNode]:
+        return fold(one.event.node for one in saved) or steps_of(await self.causes(session))
+
     async def _began(self, session: SessionId) -> str:
         row = await self._log.session(session)
         if row is None:
             raise NotFound(f"session {session!r} does not exist", code="unknown_session")
-        return _iso(row.created_ms)
+        return iso(row.created_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +151,3 @@ async def _saved(log: EventLog, session: SessionId) -> list[_Save]:
         ]
         found, before = [*saves, *found], page[0].seq
     return found
-
-
-def _iso(at_ms: int) -> str:
-    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")

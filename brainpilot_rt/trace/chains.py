@@ -7,7 +7,6 @@ wherever a run takes in something younger than the group itself.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from math import inf
 from typing import Any, Final
@@ -15,7 +14,7 @@ from typing import Any, Final
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.graphs import reach
 from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
-from brainpilot_rt.trace.causes import Cause, Causes, cut, file_path
+from brainpilot_rt.trace.causes import Cause, Causes, cut, file_path, iso
 
 LATEST: Final = "latest"
 _OF_A_RUN: Final = frozenset({"run", "turn", "aside", "call", "intent", "plan", "gap", "retrieval"})
@@ -201,7 +200,6 @@ def _graph_json(graph: Causes, nodes: Sequence[Cause]) -> dict[str, Any]:
 
 
 def _node_json(node: Cause) -> dict[str, Any]:
-    stamp = datetime.fromtimestamp(node.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     paid: dict[str, Any] = {}
     if node.usage is not None:
         paid = {
@@ -217,7 +215,7 @@ def _node_json(node: Cause) -> dict[str, Any]:
         "agent": node.agent,
         "run_id": node.run_id,
         "seq": node.seq,
-        "at": stamp.replace("+00:00", "Z"),
+        "at": iso(node.at_ms),
         "status": node.status,
         "text": node.text,
         **paid,

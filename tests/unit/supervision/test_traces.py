@@ -7,8 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from brainpilot_rt.domain.errors import NotFound
-from brainpilot_rt.domain.events import Recorded, SessionCreated, TraceNodeSaved
-from brainpilot_rt.domain.ids import TRACE, SessionId
+from brainpilot_rt.domain.events import (
+    LetterAccepted,
+    Recorded,
+    SessionCreated,
+    TraceNodeSaved,
+)
+from brainpilot_rt.domain.ids import PRINCIPAL, TRACE, USER, LetterId, SessionId
+from brainpilot_rt.domain.letters import Authority, Letter, LetterKind
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.memory import MemoryEventLog
 from brainpilot_rt.eventlog.port import PAGE
@@ -84,3 +90,27 @@ async def test_a_session_nobody_knows_has_no_views():
         for asked in (views.graph, views.nodes, views.causes):
             with pytest.raises(NotFound):
                 await asked(SessionId("x"))
+
+
+async def test_a_graph_that_nobody_recorded_is_made_from_the_causes_until_somebody_does():
+    async with world() as (log, _):
+        views = TraceViews(log)
+        assert (await views.graph(SESSION))["nodes"] == []
+        letter = Letter(
+            id=LetterId("l1"),
+            session=SESSION,
+            from_=USER,
+            to=PRINCIPAL,
+            kind=LetterKind.USER_MESSAGE,
+            content="why?",
+            root_id=LetterId("l1"),
+            created_at="t",
+            authority=Authority(origin="user"),
+        )
+        await log.append(SESSION, [LetterAccepted(letter_id=letter.id, letter=letter)])
+        [asked] = (await views.graph(SESSION))["nodes"]
+        assert (asked["title"], asked["metadata"]) == ("why?", {"derived": True})
+        shown = await views.node(SESSION, "l1")
+        assert (shown["node"], shown["version"]) == (asked, 0)
+        await log.append(SESSION, [saved("a")])
+        assert [one["id"] for one in (await views.graph(SESSION))["nodes"]] == ["a"]
