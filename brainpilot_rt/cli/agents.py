@@ -12,7 +12,7 @@ from brainpilot_rt.cli.options import (
     with_daemon,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import clean, clean_line
+from brainpilot_rt.cli.terminal import clean, clean_line, fit
 
 
 @click.command("agents")
@@ -36,4 +36,4 @@ def agents_command(common: Common, session: str | None, as_json: bool) -> None: 
         tools = ", ".join(str(tool) for tool in one.get("activeTools") or ())
         doing = f"  in {clean_line(tools)}" if tools else ""
         facts = f"{one.get('status', ''):<8} {one.get('kind', ''):<8} {one.get('unread', 0)} unread"
-        click.echo(f"{clean(str(one.get('name'))):<16} {facts}{doing}")
+        click.echo(fit(f"{clean(str(one.get('name'))):<16} {facts}{doing}"))

@@ -16,10 +16,9 @@ from brainpilot_rt.cli.options import (
     with_daemon,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import clean, clean_line
+from brainpilot_rt.cli.terminal import clean, clean_line, fit, told
 
 BAR: Final = 10
-WHY_CHARS: Final = 76
 _HEAD: Final = f"{'section':<17} {'tokens':>8}  {'':<10} {'budget':>8} {'items':>6} {'left out':>9}"
 
 Context = dict[str, Any]
@@ -67,14 +66,15 @@ def context_command(  # noqa: PLR0913 - one per option, which click gives by nam
 
 
 def turn_lines(turns: Context) -> Iterator[str]:
-    """The turns of a session, one on a line."""
+    """The turns of a session, one on a line: number, time, agent, program, tokens, cost."""
     for one in as_objects(turns.get("turns")):
         cost = one.get("costUsd")
         thought = f"{one.get('intent')} by {one.get('program')}" if one.get("intent") else "-"
-        yield (
-            f"{one.get('n'):>5}  {one.get('at')}  {_name(one, 'agent'):<16} {thought:<28} "
-            f"{_number(one.get('tokens')):>8} tokens  {_name(one, 'model')}"
-            + (f"  ${cost:.4f}" if isinstance(cost, float) else "")
+        paid = f"${cost:.4f}" if isinstance(cost, float) else ""
+        began = str(one.get("at"))[:19].replace("T", " ")
+        yield fit(
+            f"{one.get('n'):>5}  {began}  {_name(one, 'agent'):<13} {thought:<20} "
+            f"{_number(one.get('tokens')):>7} {paid:>8}"
         )
 
 
@@ -87,7 +87,7 @@ def context_lines(context: Context, *, text: bool = False) -> Iterator[str]:
     for one in sections:
         yield _row(one)
         if one.get("why"):
-            yield f"{'':<17} {clean_line(str(one['why']), WHY_CHARS)}"
+            yield told(str(one["why"]), 18)
     yield f"{'together':<17} {_number(context.get('tokens')):>8}"
     for one in sections if text else ():
         yield ""
@@ -137,7 +137,7 @@ def _title(context: Context) -> str:
         facts.append(_name(context, "model"))
     took = context.get("durationUs")
     made = [f"assembled in {took / 1000:.1f} ms"] if isinstance(took, int) else []
-    return f"{' · '.join(facts)}\n{' · '.join([str(context.get('at')), *made])}"
+    return f"{fit(' · '.join(facts))}\n{' · '.join([str(context.get('at')), *made])}"
 
 
 def _row(section: Context) -> str:

@@ -1,7 +1,7 @@
 """`memory`: what a session remembers, by section and by words; add to it, and forget."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -16,9 +16,7 @@ from brainpilot_rt.cli.options import (
     with_daemon,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import clean, clean_line
-
-LINE_CHARS: Final = 100
+from brainpilot_rt.cli.terminal import clean, fit, told
 
 session_option = click.option("--session", help="By default the session changed last.")
 agent_option = click.option("--agent", help="Of a section that each agent has: whose.")
@@ -45,18 +43,17 @@ def memory_command(ctx: click.Context, session: str | None, as_json: bool) -> No
 @with_talk
 @pass_common
 def list_sections(common: Common, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
-    """List the sections: how much is in each, and how much may be."""
+    """List the sections: how much is in each, and how much may be.
+
+    What is derived is made from what happens: nobody can add to it.
+    """
     client = common.client()
     sections = as_objects(_get(client, session, "/memory").get("sections"))
     if as_json:
         print_json(sections)
         return
-    click.echo(f"{'section':<17} {'items':>6} {'tokens':>8} {'budget':>8}  policy")
-    for one in sections:
-        items, tokens, budget = one.get("items"), one.get("tokens"), one.get("budget")
-        most = "" if budget is None else f"{budget:,}"
-        name = clean(str(one.get("section")))
-        click.echo(f"{name:<17} {items:>6,} {tokens:>8,} {most:>8}  {_policy(one)}")
+    for line in section_lines(sections):
+        click.echo(line)
 
 
 @memory_command.command("show")
@@ -162,7 +159,7 @@ def _policy(section: dict[str, Any]) -> str:
     words = [said.get(str(section.get("eviction")), "")]
     words += ["summarised"] if section.get("summarise") != "never" else []
     words += ["of each agent"] if section.get("of") == "agent" else []
-    words += ["made from what happens"] if section.get("derived") else []
+    words += ["derived"] if section.get("derived") else []
     words += ["of one run"] if section.get("ephemeral") else []
     return ", ".join(words)
 
@@ -176,6 +173,16 @@ def _print(items: list[dict[str, Any]], *, as_json: bool) -> None:
             click.echo(line)
 
 
+def section_lines(sections: list[dict[str, Any]]) -> Iterator[str]:
+    """The sections as a table."""
+    yield f"{'section':<16} {'items':>6} {'tokens':>9} {'budget':>6}  policy"
+    for one in sections:
+        items, tokens, budget = one.get("items"), one.get("tokens"), one.get("budget")
+        most = "" if budget is None else f"{budget:,}"
+        name = clean(str(one.get("section")))
+        yield fit(f"{name:<16} {items:>6,} {tokens:>9,} {most:>6}  {_policy(one)}")
+
+
 def item_lines(item: dict[str, Any]) -> Iterator[str]:
     """An item for a person: what is known of it, then its words."""
     finding = as_object(item.get("finding"))
@@ -185,5 +192,5 @@ def item_lines(item: dict[str, Any]) -> Iterator[str]:
     facts += ["verified" if finding.get("verified") else "not verified"] if finding else []
     facts += [f"tags {', '.join(map(str, item['tags']))}"] if item.get("tags") else []
     facts += [f"score {item['score']:.2f}"] if "score" in item else []
-    yield clean_line(f"{item.get('id')}  {', '.join(facts)}")
-    yield f"  {clean_line(str(item.get('content')), LINE_CHARS)}"
+    yield told(f"{item.get('id')}  {', '.join(facts)}", 0)
+    yield told(str(item.get("content")))

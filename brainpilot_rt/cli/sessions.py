@@ -13,7 +13,7 @@ from brainpilot_rt.cli.options import (
     with_daemon,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import clean, clean_line
+from brainpilot_rt.cli.terminal import clean, clean_line, fit
 
 
 @click.group("sessions", invoke_without_command=True)
@@ -41,8 +41,9 @@ def list_sessions(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by n
         print_json(sessions)
     for one in () if as_json else sessions:
         busy = "busy" if one.get("busy") else "idle"
-        title = clean_line(str(one.get("title") or ""), 60)
-        click.echo(f"{clean(str(one['id']))}  {one.get('updatedAt')}  {busy}  {title}")
+        title = clean_line(str(one.get("title") or ""))
+        changed = str(one.get("updatedAt"))[:19].replace("T", " ")
+        click.echo(fit(f"{clean(str(one['id'])):<26}  {changed}  {busy}  {title}"))
 
 
 @sessions_command.command("show")
@@ -63,9 +64,9 @@ def show_session(common: Common, session: str, as_json: bool) -> None:  # noqa: 
     for agent in as_objects(state.get("agents")):
         click.echo(f"agent {clean(str(agent.get('name')))}: {agent.get('status')}")
     for task in as_objects(state.get("tasks")):
-        title = clean_line(str(task.get("title")), 60)
+        title = clean_line(str(task.get("title")))
         parties = f"{clean(str(task.get('from')))} -> {clean(str(task.get('to')))}"
-        click.echo(f"task {clean(str(task.get('id')))}: {parties}: {title}")
+        click.echo(fit(f"task {clean(str(task.get('id')))}: {parties}: {title}"))
     for question in as_objects(state.get("questions")):
         asks = f"{clean(str(question.get('agent')))} asks {clean(str(question.get('question')))}"
         click.echo(f"question {clean(str(question.get('requestId')))}: {asks}")

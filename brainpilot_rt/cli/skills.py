@@ -17,7 +17,7 @@ from brainpilot_rt.cli.options import (
     with_data_dir,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import clean, clean_line
+from brainpilot_rt.cli.terminal import clean, clean_line, fit
 from brainpilot_rt.context.skills import catalogue, checked
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.domain.skills import Skill, facts_of
@@ -84,7 +84,7 @@ def _found(common: Common, workspace: Path = Path()) -> Sequence[Skill]:
 
 
 def _print(skill: Skill) -> None:
-    click.echo(f"  {clean_line(skill.name):<24} {clean_line(skill.description, 90)}".rstrip())
+    click.echo(fit(f"  {clean_line(skill.name):<24} {clean_line(skill.description, 400)}"))
     if skill.hidden_by:
         click.echo(f"    hidden by {clean_line(skill.hidden_by, 400)}")
     for problem in skill.problems:

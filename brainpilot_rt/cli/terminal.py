@@ -22,6 +22,7 @@ _UNSAFE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+LINE_CHARS: Final = 80
 PALETTE: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
 
 
@@ -61,6 +62,22 @@ def columns(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
         return 0
+
+
+def line_chars() -> int:
+    """How long a line of a table may be: as wide as the terminal, 80 where there is none."""
+    return max(LINE_CHARS, columns(sys.stdout))
+
+
+def fit(row: str) -> str:
+    """A row of a table, already clean, cut with an ellipsis where the line ends."""
+    most = line_chars()
+    return row.rstrip() if len(row.rstrip()) <= most else row[: most - 1].rstrip() + "…"
+
+
+def told(text: str, indent: int = 2) -> str:
+    """Words of others as one line of a table, indented and cut where the line ends."""
+    return " " * indent + clean_line(text, line_chars() - indent)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ each part cost.
 
 from collections import defaultdict
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 import click
@@ -21,10 +22,9 @@ from brainpilot_rt.cli.options import (
     with_daemon,
     with_talk,
 )
-from brainpilot_rt.cli.terminal import clean, clean_line
+from brainpilot_rt.cli.terminal import clean, clean_line, fit, line_chars, told
 
 _TEXT_CHARS: Final = 400
-_LINE_CHARS: Final = 100
 _THOUGHTS: Final = ("intent", "plan", "retrieval", "gap", "memory", "finding", "question")
 _SESSION_HELP: Final = "The session; by default the one used last."
 
@@ -79,35 +79,38 @@ def trace_command(common: Common, session: str | None, svg: Path | None, as_json
 def reasoning(graph: dict[str, Any], causes: dict[str, Any]) -> list[str]:
     """The lines that show a reasoning graph, who waits for whom, and what all of it cost."""
     nodes = as_objects(graph.get("nodes"))
-    lines = [line for node in nodes for line in _step(node)]
-    lines = lines or ["The trace agent has recorded nothing yet."]
+    lines = [line for node in nodes for line in _step(node)] or ["Nothing was asked yet."]
+    if nodes and as_object(nodes[0].get("metadata")).get("derived"):
+        lines.insert(0, "No agent recorded a step; these are told from what happened:")
     for one in as_objects(causes.get("waits")):
         said = f"{one.get('waiting')} waits for {one.get('waited_for')}: {one.get('title')}"
-        lines.append(_line(said, 0))
+        lines.append(told(said, 0))
     if causes.get("circle"):
-        lines.append(_line(f"in a circle: {', '.join(map(str, causes['circle']))}", 0))
+        lines.append(told(f"in a circle: {', '.join(map(str, causes['circle']))}", 0))
     return [*lines, *_costs(as_object(causes.get("spent")))]
 
 
 def _step(node: dict[str, Any]) -> list[str]:
-    title = clean_line(str(node.get("title")), _LINE_CHARS)
-    lines = [
-        f"{title}  ({clean_line(str(node.get('type')))}, {clean_line(str(node.get('status')))})"
-    ]
+    of = f" of {clean_line(str(node['agent']), 20)}" if node.get("agent") else ""
+    kind, status = (clean_line(str(node.get(one)), 20) for one in ("type", "status"))
+    facts = f"  ({kind}{of}, {status})"
+    lines = [clean_line(str(node.get("title")), line_chars() - len(facts)) + facts]
     if node.get("summary"):
-        lines.append(_line(str(node["summary"]), 4))
+        lines.append(told(str(node["summary"]), 4))
     for edge in as_objects(node.get("parents")):
         if edge.get("relation") != "follows":
             relation = str(edge.get("relation")).replace("_", " ")
             why = f": {edge['explanation']}" if edge.get("explanation") else ""
-            lines.append(_line(f"{relation} {edge.get('id')}{why}", 4))
+            lines.append(told(f"{relation} {edge.get('id')}{why}", 4))
     files = ", ".join(str(one.get("path")) for one in as_objects(node.get("artifacts")))
-    return [*lines, _line(f"files: {files}", 4)] if files else lines
+    return [*lines, told(f"files: {files}", 4)] if files else lines
 
 
-def _line(text: str, indent: int = 2) -> str:
-    """One safe line of the explanation."""
-    return " " * indent + clean_line(text, _LINE_CHARS)
+def _wrapped(text: str, head: str) -> list[str]:
+    """All of a text, each line after this head."""
+    lines = clean(text).strip().split("\n")
+    room = line_chars() - len(head)
+    return [head + part for line in lines for part in wrap(line, room) or [""]]
 
 
 # --- the explanation -------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def explained(found: dict[str, Any]) -> list[str]:
     uses = as_objects(found.get("used_by"))
     if uses:
         lines += ["", "Used by"]
-        lines += [_line(f"{one.get('kind')} {one.get('label')}") for one in uses]
+        lines += [told(f"{one.get('kind')} {one.get('label')}") for one in uses]
     lines += ["", *_costs(as_object(found.get("spent")))]
     if nodes[-1].get("kind") == "answer":
         cost = nodes[-1].get("host_turn_cost_usd")
@@ -141,13 +144,13 @@ def explained(found: dict[str, Any]) -> list[str]:
 
 
 def _subject(node: dict[str, Any]) -> list[str]:
-    kind, label = str(node.get("kind")), clean_line(str(node.get("label")), _LINE_CHARS)
+    kind, label = str(node.get("kind")), str(node.get("label"))
     status = f" ({clean_line(str(node['status']))})" if node.get("status") else ""
     if kind != "answer":
-        return [f"Why {kind} {label}{status}"]
-    text = clean(str(node.get("text") or node.get("label"))).strip()
+        return [clean_line(f"Why {kind} {label}", line_chars() - len(status)) + status]
+    text = str(node.get("text") or label).strip()
     shown = text if len(text) <= _TEXT_CHARS else text[:_TEXT_CHARS] + "…"
-    lines = [f"Why this answer{status}", *(f"  | {line}" for line in shown.split("\n"))]
+    lines = [f"Why this answer{status}", *_wrapped(shown, "  | ")]
     if node.get("unverified_citations"):
         lines.append(f"  {node['unverified_citations']} of its citations could not be verified.")
     return lines
@@ -157,8 +160,9 @@ def _questions(nodes: list[dict[str, Any]]) -> list[str]:
     asked = [one for one in nodes if one.get("kind") == "letter" and one.get("from") == "user"]
     if not asked:
         return []
-    said = [f"  the user asked {one['to']}: {one.get('text')}" for one in asked]
-    return ["", "Question", *(f"  {clean_line(line, _TEXT_CHARS)}" for line in said)]
+    said = [f"the user asked {one['to']}: {one.get('text')}" for one in asked]
+    short = [clean_line(one, _TEXT_CHARS) for one in said]
+    return ["", "Question", *(line for one in short for line in _wrapped(one, "  "))]
 
 
 def _runs(nodes: list[dict[str, Any]], causes: dict[str, list[str]]) -> list[str]:
@@ -176,9 +180,9 @@ def _runs(nodes: list[dict[str, Any]], causes: dict[str, list[str]]) -> list[str
         because = ", ".join(f"a letter of {one['from']}" for one in starters if one.get("from"))
         status = "" if run.get("status") == "completed" else f", {run.get('status')}"
         head = f"{run.get('agent')}, because of {because or 'an earlier run'}{status}"
-        lines.append(f"{number:3}. {clean_line(head, _LINE_CHARS)}")
-        lines += [_line(line, 7) for line in _deeds(mine)]
-        lines.append(f"       {_paid(mine)}")
+        lines.append(fit(f"{number:3}. {clean_line(head)}"))
+        lines += [told(line, 7) for line in _deeds(mine)]
+        lines.append(told(_paid(mine), 7))
     return lines
 
 
@@ -206,7 +210,7 @@ def _paid(nodes: list[dict[str, Any]]) -> str:
     costs = [one.get("cost_usd") for one in paid]
     known = None if None in costs else sum(float(str(one)) for one in costs)
     models = ", ".join(dict.fromkeys(str(one.get("model")) for one in paid))
-    return clean_line(f"{_calls(len(paid))}, {tokens:,} tokens, {_money(known)}  {models}")
+    return f"{_calls(len(paid))}, {tokens:,} tokens, {_money(known)}  {models}"
 
 
 def _evidence(nodes: list[dict[str, Any]]) -> list[str]:
@@ -215,13 +219,13 @@ def _evidence(nodes: list[dict[str, Any]]) -> list[str]:
     lines = ["", "Lines cited"] if cited else []
     for one in cited:
         status = str(one.get("status") or "not checked")
-        lines.append(_line(f"{one.get('label')} ({status})"))
-        lines.append(_line(str(one.get("text")), 6))
+        lines.append(told(f"{one.get('label')} ({status})"))
+        lines.append(told(str(one.get("text")), 6))
     lines += ["", "Files"] if files else []
     for one in files:
         made = f"version {one.get('version')}, written by {one.get('agent')}"
         origin = made if one.get("written") else "as it was found"
-        lines.append(_line(f"{one.get('path')} ({origin})"))
+        lines.append(told(f"{one.get('path')} ({origin})"))
     return lines
 
 

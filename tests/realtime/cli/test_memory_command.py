@@ -25,7 +25,7 @@ def test_memory_is_added_to_listed_searched_and_forgotten(served: Shell, session
     assert sections["messages"]["items"] >= 2
     listed = served.run("memory", "list", *here).out
     assert "messages" in listed
-    assert "made from what happens" in listed
+    assert "derived" in listed
     shown = served.run("memory", "show", "facts", *here)
     assert item["id"] in shown.out
     assert "user likes tea" in shown.out

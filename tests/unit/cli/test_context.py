@@ -69,4 +69,4 @@ def test_a_difference_names_what_came_went_and_changed():
 def test_turns_are_listed_one_on_a_line():
     [line] = turn_lines({"turns": [context() | {"costUsd": 0.5}]})
     assert "plan by plan_execute" in line
-    assert line.endswith("offline:offline  $0.5000")
+    assert line.endswith("1,300  $0.5000")

@@ -115,7 +115,9 @@ def test_the_reasoning_is_shown_with_its_files_its_edges_and_who_waits():
         "b waits for a: y",
         "in a circle: a, b",
     ]
-    assert reasoning({}, {})[0] == "The trace agent has recorded nothing yet."
+    assert reasoning({}, {})[0] == "Nothing was asked yet."
+    told = first.model_copy(update={"metadata": {"derived": True}})
+    assert reasoning(trace_graph(SessionId("s"), "t", [told]), {})[0].startswith("No agent")
 
 
 def test_nothing_is_explained_by_nothing():
