@@ -134,13 +134,6 @@ class Assembler:
         self._read += said[done:end]
 
 
-def assemble(
-    system: str, history: Sequence[Message], *, budget_chars: int = BUDGET_CHARS
-) -> Assembled:
-    """Assemble a conversation once, as `Assembler.assemble` does."""
-    return Assembler().assemble(system, history, budget_chars=budget_chars)
-
-
 def _latest_said(said: Sequence[Message], done: int) -> int:
     """Index of the latest user message that is not empty; `done` when there is none after it."""
     for index in range(len(said) - 1, done, -1):

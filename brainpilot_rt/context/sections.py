@@ -53,11 +53,6 @@ class Surroundings:
     """A note about the files at hand."""
 
 
-def system_prompt(persona: str, around: Surroundings, marker: str = "") -> str:
-    """The whole system prompt: persona, place, marker; a blank line between the parts."""
-    return joined([identity(persona, around.agent), place(around), marker])
-
-
 def joined(parts: Iterable[str]) -> str:
     """The parts that are not empty, a blank line between them."""
     return "\n\n".join(part for part in parts if part)

@@ -7,7 +7,7 @@ so a log that begins in the middle, or one of an older version, still gives a gr
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from brainpilot_rt.domain import events as ev
@@ -34,14 +34,6 @@ _FOUND: Final = {
     "grep": re.compile(r"^(?P<path>[^\n:]+):\d+: ", re.MULTILINE),
 }
 _CITATIONS_PER_TEXT: Final = 40
-
-
-def causes_of(log: Iterable[Recorded]) -> Causes:
-    """The graph of a whole log."""
-    graph = Causes()
-    for recorded in log:
-        take(graph, recorded)
-    return graph
 
 
 def take(graph: Causes, recorded: Recorded) -> None:

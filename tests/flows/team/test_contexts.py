@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from brainpilot_rt.context.assembly import assemble
+from brainpilot_rt.context.assembly import Assembler
 from brainpilot_rt.context.compaction import SYSTEM
 from brainpilot_rt.context.conversation import fold
 from brainpilot_rt.domain import events as ev
@@ -267,5 +267,5 @@ async def test_calls_keep_their_results_when_a_run_of_many_turns_is_compacted(tm
         kept = (await crew.organs.conversations.of(SESSION, last.agent)).messages()
     assert fold(events, last.agent) == kept
     for end in range(len(events)):  # wherever a crash cuts the log, what is read back is whole
-        messages = assemble("", fold(events[:end], last.agent)).messages
+        messages = Assembler().assemble("", fold(events[:end], last.agent)).messages
         assert pairs_are_whole(last.model_copy(update={"messages": messages}))

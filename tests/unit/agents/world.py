@@ -14,9 +14,9 @@ from brainpilot_rt.agents.definition import AgentDefinition, define_agent
 from brainpilot_rt.agents.ports import RunIdentity, RunResult, TurnPorts
 from brainpilot_rt.agents.turn import run
 from brainpilot_rt.aiokit.tasks import finish_shielded
-from brainpilot_rt.context.assembly import Assembled, assemble
+from brainpilot_rt.context.assembly import Assembled, Assembler
 from brainpilot_rt.context.conversation import fold, render
-from brainpilot_rt.context.sections import Surroundings, system_prompt
+from brainpilot_rt.context.sections import identity, joined
 from brainpilot_rt.domain.errors import Unavailable
 from brainpilot_rt.domain.events import (
     Event,
@@ -247,8 +247,8 @@ class World:
 
     def assemble(self, history: Sequence[Message], marker: str, final: bool) -> Assembled:  # noqa: FBT001 - the shape of the port
         assert list(history) == self.history()
-        around = Surroundings(agent=AGENT)
-        return assemble(system_prompt(self.definition.system, around, marker), history)
+        system = joined([identity(self.definition.system, AGENT), marker])
+        return Assembler().assemble(system, history)
 
 
 def _finished(call: ToolCall, status: Literal["completed", "interrupted"]) -> ToolFinished:

@@ -8,10 +8,9 @@ from brainpilot_rt.cli.why import explained, reasoning
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.trace import TraceArtifact, TraceNode, TraceParent
-from brainpilot_rt.trace.causal_folds import causes_of
 from brainpilot_rt.trace.chains import chain_json, find
 from brainpilot_rt.trace.graph import trace_graph
-from tests.unit.trace.history import History
+from tests.unit.trace.history import History, causes_of
 
 
 def told(what: str = "latest") -> dict[str, Any]:

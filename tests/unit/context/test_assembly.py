@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainpilot_rt.context.assembly import Assembler, assemble
+from brainpilot_rt.context.assembly import Assembler
 from brainpilot_rt.context.conversation import INTERRUPTED_TEXT
 from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.messages import (
@@ -33,7 +33,7 @@ def result(call: str, content: str = "ok", *, is_error: bool = False) -> ToolRes
 
 
 def read(*history: Message, budget: int = 10_000) -> list[Message]:
-    return list(assemble("S", history, budget_chars=budget).messages)
+    return list(Assembler().assemble("S", history, budget_chars=budget).messages)
 
 
 def test_a_good_history_is_left_alone():
@@ -63,7 +63,7 @@ def test_neighbours_of_one_side_are_joined_and_empty_ones_dropped():
 
 def test_the_oldest_exchanges_go_first_and_that_is_said():
     history = [user("1" * 50), said("a" * 50), user("2" * 50), said("b" * 50), user("3" * 50)]
-    assembled = assemble("S", history, budget_chars=160)
+    assembled = Assembler().assemble("S", history, budget_chars=160)
     note = "[Left out to save space: 2 earlier messages.]"
     assert assembled.messages[0] == user(f"{note}\n\n{'2' * 50}")
     assert assembled.messages[1:] == (said("b" * 50), user("3" * 50))
@@ -74,7 +74,7 @@ def test_long_work_on_one_request_keeps_the_request_and_the_latest_exchanges():
     history: list[Message] = [user("old"), said("x"), user("request")]
     for number in range(10):
         history += [said("", f"c{number}"), result(f"c{number}", "r" * 100)]
-    assembled = assemble("S", history, budget_chars=250)
+    assembled = Assembler().assemble("S", history, budget_chars=250)
     assert assembled.left_out == 18
     assert [message.role for message in assembled.messages] == [
         "user",
@@ -121,7 +121,7 @@ histories = st.lists(
 
 @given(history=histories, budget=st.integers(0, 300))
 def test_any_history_becomes_one_that_a_provider_accepts(history: list[Message], budget: int):
-    messages = assemble("S", history, budget_chars=budget).messages
+    messages = Assembler().assemble("S", history, budget_chars=budget).messages
     assert isinstance(messages[0], UserMessage)
     waiting: list[CallId] = []
     before = None
@@ -146,7 +146,7 @@ def test_any_history_becomes_one_that_a_provider_accepts(history: list[Message],
 @given(history=histories)
 def test_nothing_is_left_out_that_fits(history: list[Message]):
     opened = [user("start"), *history]
-    assembled = assemble("S", opened, budget_chars=100_000)
+    assembled = Assembler().assemble("S", opened, budget_chars=100_000)
     assert assembled.left_out == 0
     kept = "".join(m.text for m in assembled.messages if isinstance(m, UserMessage))
     for message in opened:
@@ -161,6 +161,6 @@ def test_a_conversation_that_grows_reads_as_if_it_were_read_anew(
     growing = Assembler()
     for length in [*sorted(steps), 0, len(history)]:
         part = history[:length]
-        assert growing.assemble("S", part, budget_chars=budget) == assemble(
+        assert growing.assemble("S", part, budget_chars=budget) == Assembler().assemble(
             "S", part, budget_chars=budget
         )

@@ -1,6 +1,13 @@
-"""The system prompt: persona, team, tasks, workspace, marker."""
+"""Parts of a system prompt: who the agent is, its team, its tasks."""
 
-from brainpilot_rt.context.sections import Member, OpenTask, Surroundings, system_prompt
+from brainpilot_rt.context.sections import (
+    Member,
+    OpenTask,
+    Surroundings,
+    identity,
+    joined,
+    place,
+)
 from brainpilot_rt.domain.ids import AgentName, TaskId
 from brainpilot_rt.domain.phases import AgentPhase
 
@@ -18,7 +25,7 @@ def test_a_prompt_says_who_is_there_and_what_is_owed():
         waits=(OpenTask(TaskId("task_2"), AgentName("cron"), "Count"),),
         workspace="Files: 12 texts.",
     )
-    assert system_prompt("You are X.\n", around, "[Turn 1/2]") == (
+    assert joined([identity("You are X.\n", around.agent), place(around), "[Turn 1/2]"]) == (
         "You are X.\n\n"
         'You are "librarian".\n\n'
         "The team:\n"
@@ -37,12 +44,14 @@ def test_a_prompt_says_who_is_there_and_what_is_owed():
 
 def test_what_is_empty_is_left_out():
     around = Surroundings(agent=AgentName("writer"))
-    assert system_prompt("Persona", around) == 'Persona\n\nYou are "writer".'
+    assert joined([identity("Persona", around.agent), place(around)]) == (
+        'Persona\n\nYou are "writer".'
+    )
 
 
 def test_long_lists_and_long_titles_are_bounded():
     tasks = [OpenTask(TaskId(f"task_{n}"), AgentName("a"), "x" * 999) for n in range(100)]
     around = Surroundings(agent=AgentName("writer"), waits=tasks)
-    lines = system_prompt("", around).splitlines()
+    lines = place(around).splitlines()
     assert lines[-1] == "- and 60 more"
     assert max(map(len, lines)) < 200

@@ -1,5 +1,6 @@
 """Logs of sessions, made up event by event."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -7,9 +8,19 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.events import EVENTS, Event, Recorded
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.trace.causal_folds import take
+from brainpilot_rt.trace.causes import Causes
 
 MODEL = {"provider": "p", "model": "m"}
 USAGE = {"input": 3, "output": 2}
+
+
+def causes_of(log: Iterable[Recorded]) -> Causes:
+    """The graph of a whole log."""
+    graph = Causes()
+    for recorded in log:
+        take(graph, recorded)
+    return graph
 
 
 class History:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.trace.causal_folds import causes_of, take
+from brainpilot_rt.trace.causal_folds import take
 from brainpilot_rt.trace.causes import Cause, Causes
 from brainpilot_rt.trace.chains import chain, chain_json, find, groups, spent_by, whole_json
-from tests.unit.trace.history import History
+from tests.unit.trace.history import History, causes_of
 
 CITATION = Citation(path="a.md", start_line=1, end_line=2, quote="it rains")
 

@@ -6,10 +6,9 @@ from hypothesis import given
 
 from brainpilot_rt.domain.citations import Citation
 from brainpilot_rt.domain.ids import SessionId
-from brainpilot_rt.trace.causal_folds import causes_of
 from brainpilot_rt.trace.derived import steps_of
 from brainpilot_rt.trace.graph import edges_of, trace_graph
-from tests.unit.trace.history import History
+from tests.unit.trace.history import History, causes_of
 from tests.unit.trace.test_causes import MOVES, played
 
 CITED: dict[str, Any] = {"path": "a.md", "start_line": 1, "end_line": 2, "quote": "it rains"}

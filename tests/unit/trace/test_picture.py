@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainpilot_rt.domain.trace import TraceArtifact, TraceNode
-from brainpilot_rt.trace.causal_folds import causes_of
 from brainpilot_rt.trace.drawing import Arrow, Box, Drawing, dot, mermaid, of_causes, of_steps
 from brainpilot_rt.trace.graph import place, relate
 from brainpilot_rt.trace.layout import ROW_MAX, lay_out
 from brainpilot_rt.trace.picture import TEXT_MAX, fitted, measured, svg
-from tests.unit.trace.history import History
+from tests.unit.trace.history import History, causes_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '</text><script>alert("x")</script>&\x00\x1b]] "--> 结论 \ud800'
