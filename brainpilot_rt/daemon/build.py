@@ -34,6 +34,7 @@ from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
+from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.backend import Backend
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.crew import Crew
@@ -41,6 +42,8 @@ from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.profiles import AgentProfiles
+from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills, user_libraries
@@ -49,7 +52,7 @@ from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
-from brainpilot_rt.supervision.tokens import TokenFile
+from brainpilot_rt.supervision.tokens import ClientTokens, TokenFile
 from brainpilot_rt.supervision.toolbox import marker, toolbox
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
@@ -110,6 +113,7 @@ async def built(
         ground = await _ground(settings, crew or Crew(), stack)
         hit("boot.log.after")
         manager, log = ground.manager, ground.log
+        agents, approvals = await _agents(ground)
         sessions, counts = await boot.repair_sessions(manager, log)
         office, missing = await _mail(ground, sessions)
         counts["files_placed"] = missing
@@ -136,6 +140,8 @@ async def built(
             traces=traces,
             lag=lag,
             storage=storage,
+            agents=agents,
+            approvals=approvals,
             identity=(__version__, instance_id),
             begin_stop=ground.stop.ask,
             memory_full=partial(memory_full, settings.mem_limit_mb),
@@ -218,6 +224,23 @@ async def _secrets(
     token = TokenFile(settings.data_dir, lambda token: secrets.learn({token: "token"}))
     token.ensure()
     return secrets, template, token
+
+
+async def _agents(ground: _Ground) -> tuple[AgentProfiles, Approvals]:
+    """What is kept for all sessions; registered agents are of the team before any mail is read."""
+    records = Records(ground.log, ground.manager)
+    await records.load()
+    approvals = Approvals(ground.manager, ground.hub, ground.log, records, ground.clock)
+    agents = AgentProfiles(
+        records,
+        ground.clock,
+        ground.new_id,
+        ledger=ground.log.ledger,
+        tokens=ClientTokens(ground.settings.data_dir, ground.clock.now_ms),
+        call_client=approvals.call_client,
+    )
+    ground.crew.enrol(agents)
+    return agents, approvals
 
 
 async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice, int]:

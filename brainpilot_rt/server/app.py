@@ -24,6 +24,13 @@ from brainpilot_rt.server.openapi import document
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.problems import problem
 from brainpilot_rt.server.resources import Resource, Row, Shared
+from brainpilot_rt.server.routes.agent_profiles import (
+    AgentLimitRoutes,
+    AgentProfileRoutes,
+    limit_rows,
+    profile_rows,
+)
+from brainpilot_rt.server.routes.agent_runs import AgentRunRoutes, agent_run_rows
 from brainpilot_rt.server.routes.conversation import (
     AnswerBody,
     ConversationRoutes,
@@ -42,6 +49,7 @@ from brainpilot_rt.server.routes.skills import SkillRoutes
 from brainpilot_rt.server.routes.streams import StreamRoutes
 from brainpilot_rt.server.routes.trace import TraceRoutes
 from brainpilot_rt.server.routes.turns import TurnRoutes
+from brainpilot_rt.server.run_streams import RunStreams
 from brainpilot_rt.server.security import Guard, Rules
 from brainpilot_rt.server.stream import Streams
 
@@ -263,6 +271,9 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *_talk_rows(ConversationRoutes(backend, config)),
         *_file_rows(FileRoutes(backend, config)),
         *_stream_rows(StreamRoutes(backend, streams)),
+        *profile_rows(AgentProfileRoutes(backend, config)),
+        *limit_rows(AgentLimitRoutes(backend, config)),
+        *agent_run_rows(AgentRunRoutes(backend, config, RunStreams(backend, hub))),
     ]
     service.schema = cache(lambda: document(rows, backend.version))
     shared = Shared(

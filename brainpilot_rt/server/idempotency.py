@@ -66,6 +66,13 @@ def receipt_of(request: Request, answer: Callable[[Any], Answer]) -> ReceiptOf |
     return build
 
 
+def unrecorded(request: Request) -> None:
+    """Keep the answer of this request out of the log: it holds a secret."""
+    ticket: Ticket | None = request.scope.get(_TICKET)
+    if ticket is not None:
+        ticket.stored = True
+
+
 class Idempotency:
     """Answers repeated requests from the log."""
 

@@ -11,6 +11,7 @@ from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.server.agents_port import AgentsPort, ApprovalsPort
 from brainpilot_rt.server.memory_port import MemoryPort
 from brainpilot_rt.server.skills_port import SkillViews
 from brainpilot_rt.server.trace_port import TraceViews
@@ -50,6 +51,16 @@ class Backend(Protocol):
     @property
     def skills(self) -> SkillViews:
         """Written instructions that agents find."""
+        ...
+
+    @property
+    def agents(self) -> AgentsPort:
+        """Agents that were registered over HTTP."""
+        ...
+
+    @property
+    def approvals(self) -> ApprovalsPort:
+        """Calls that wait for somebody's word, or for their client."""
         ...
 
     @property

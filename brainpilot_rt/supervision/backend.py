@@ -39,7 +39,9 @@ from brainpilot_rt.supervision.answers import (
     Posted,
     ReceiptOf,
 )
+from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.profiles import AgentProfiles
 from brainpilot_rt.supervision.stats import stats_of
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
@@ -62,6 +64,8 @@ class Backend:
         traces: Traces,
         lag: LoopLag,
         storage: Storage,
+        agents: AgentProfiles,
+        approvals: Approvals,
         identity: tuple[str, str],
         begin_stop: Callable[[], None],
         memory_full: Callable[[], bool],
@@ -72,6 +76,8 @@ class Backend:
         self.memory = organs.memories
         self.turns = Turns(organs.log)
         self.skills = organs.skills
+        self.agents = agents
+        self.approvals = approvals
         self.gauges = organs.gauges
         self.audit_violations = 0
         self.not_ready: list[str] = []

@@ -35,15 +35,18 @@ from brainpilot_rt.domain.ids import (
 from brainpilot_rt.domain.letters import Authority, Letter, LetterKind
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.server.ports import Interrupted, Liveness, NewSession, Posted, ReceiptOf
+from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.views import (
     LetterView,
     SessionSummary,
 )
+from brainpilot_rt.settings import SessionLimits
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_memory import MemoryAuthority
 from brainpilot_rt.testing.fake_sessions import FakeSessions
+from brainpilot_rt.testing.register import registered
 from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.workspace.files import Workspace
 
@@ -53,6 +56,8 @@ class FakeBackend(FakeSessions):
 
     version = "0.0.0-fake"
     instance_id = "fake-instance"
+    read_only: str | None = None
+    no_shell: str | None = None
 
     def __init__(self, clock: Clock, new_id: NewId, folder: Path) -> None:
         super().__init__(clock)
@@ -60,11 +65,11 @@ class FakeBackend(FakeSessions):
         self.memory = Memories(self.log, self.listen, authority.dispatch, clock)
         self.turns = Turns(self.log)
         self.skills = shelf()
+        kept = registered(self.log, Hub(clock.now_ms), (clock, new_id), SessionLimits(), folder)
+        self.agents, self.approvals = kept.agents, kept.approvals
         self.gauges: Callable[[], Mapping[str, float]] = dict[str, float]
         self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
-        self.read_only: str | None = None
-        self.no_shell: str | None = None
         self.touched = 0
         self.stopping = False
         self._new_id = new_id

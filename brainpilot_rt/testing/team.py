@@ -34,7 +34,6 @@ from brainpilot_rt.mailbox.postoffice import PostOffice
 from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.audit import Audit
 from brainpilot_rt.sessions.hub import Hub, Item
-from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.settings import AgentSettings, SessionLimits, ThinkingSettings
 from brainpilot_rt.supervision import boot
@@ -53,6 +52,7 @@ from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
+from brainpilot_rt.testing.register import registered
 from brainpilot_rt.testing.sources import START
 from brainpilot_rt.testing.watcher import ManualWatcher
 from brainpilot_rt.tools.memory import memory_tools
@@ -216,7 +216,8 @@ class _Parts:
         hub = Hub(clock.now_ms)
         self.liveness = Liveness(clock.now_ms)
         hub.listen(self._on_item)
-        self.manager = SessionManager(log, hub, clock=clock, new_id=new_id, limits=setup.limits)
+        self.register = registered(log, hub, (clock, new_id), setup.limits, root)
+        self.manager = self.register.manager
         self.room = MailRoom(self.manager, hub, new_id=new_id)
         self.watcher = ManualWatcher()
         self.office = PostOffice(
@@ -228,10 +229,10 @@ class _Parts:
             on_crash=self._crashed,
         )
         self.traces = Traces(log, hub)
-        self.memories = Memories(log, hub.listen, self.manager.dispatch, clock)
+        memories = Memories(log, hub.listen, self.manager.dispatch, clock)
         self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
         settings = setup.agents
-        memory = memory_tools(self.memories)
+        memory = memory_tools(memories)
         tools = Registry([*team_tools(), *planning_tools(), *memory, *setup.tools])
         self.organs = Organs(
             manager=self.manager,
@@ -248,9 +249,10 @@ class _Parts:
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
             shown=Shown(log, hub, Sources(root / "agents")),
-            profile=plain_profile,
+            profile=self._profile,
+            grants=self.register.crew.grants,
             prompts=dict,
-            memories=self.memories,
+            memories=memories,
             trace_nodes=self.traces.nodes,
             load_trace=self.traces.load,
             destroy=self._destroy,
@@ -264,6 +266,10 @@ class _Parts:
         )
         Summaries(self.organs)
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
+
+    def _profile(self, role: str) -> Profile:
+        registered = self.register.agents.knows(role)
+        return self.register.crew.profile(role) if registered else plain_profile(role)
 
     def _on_item(self, item: Item) -> None:
         self.liveness.touch()
@@ -284,6 +290,8 @@ class _Parts:
             traces=self.traces,
             lag=LoopLag(self.organs.clock, interval_s=1.0, window=4),
             storage=Storage(self.manager, self.organs.log),
+            agents=self.register.agents,
+            approvals=self.register.approvals,
             identity=("test", "test"),
             begin_stop=lambda: None,
             memory_full=lambda: False,
@@ -297,6 +305,7 @@ async def team(
     """Build a team over a log, repair what the log left open, work, and stop it in order."""
     setup = setup or Setup()
     parts = _Parts(log, stream, root, setup)
+    await parts.register.records.load()
     sessions, _counts = await boot.repair_sessions(parts.manager, log)
     if setup.mail:
         unsettled = boot.open_mailboxes(parts.office, sessions)

@@ -66,10 +66,17 @@ class Projector:
 _Fold: TypeAlias = Callable[[Stage, Any, int], None]
 
 
-def _created(to: Stage, event: ev.SessionCreated, _at_ms: int) -> None:
-    named = event.labels.get("custom_tools")
-    if isinstance(named, list):
-        to.custom.update(map(str, cast("list[object]", named)))
+def _labelled(to: Stage, event: ev.SessionCreated | ev.SessionUpdated, _at_ms: int) -> None:
+    """The tools of the client, as far as the labels of the session name them."""
+    labels = event.labels or {}
+    made: Any = labels.get("agent")
+    sources = [labels, cast("dict[str, Any]", made) if isinstance(made, dict) else {}]
+    for source in sources:
+        for key in ("custom_tools", "client_tools"):
+            found = source.get(key)
+            for one in cast("list[object]", found) if isinstance(found, list) else []:
+                named = cast("dict[str, Any]", one)["name"] if isinstance(one, dict) else one
+                to.custom.add(str(named))
 
 
 def _letter(to: Stage, event: ev.LetterAccepted | ev.LetterReceived, _at_ms: int) -> None:
@@ -321,7 +328,8 @@ def _ended(to: Stage, event: ev.HostTurnFinished, at_ms: int) -> None:
 
 
 _FOLDS: Final[dict[type, _Fold]] = {
-    ev.SessionCreated: _created,
+    ev.SessionCreated: _labelled,
+    ev.SessionUpdated: _labelled,
     ev.LetterAccepted: _letter,
     ev.LetterReceived: _letter,
     ev.RunStarted: _taken,
