@@ -208,8 +208,8 @@ class RunStreams:
 
     def _frame(self, frame: RunFrame) -> Frame:
         key = self.key(frame)
-        head = f"event: {frame.event}\nid: {key}\ndata: ".encode()
-        return Frame(key, head + encode(frame.data) + b"\n\n")
+        head, last = f"event: {frame.event}\ndata: ".encode(), f"\nid: {key}\n\n".encode()
+        return Frame(key, head + encode(frame.data) + last)
 
 
 class _OfRun:

@@ -124,7 +124,8 @@ class SessionManager:
         self._new_id = new_id
         self._limits = limits
         self.redact = redact
-        self._members = members or {}
+        nobody: Mapping[AgentName, str] = {}
+        self._members = nobody if members is None else members  # an empty one may fill
         self._slots: dict[SessionId, _Slot] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
         self._deleting: set[SessionId] = set()
