@@ -120,13 +120,12 @@ class RunProgram:
         asked: ev.Event | None = None
         found: Classified | None = None
         fallback = ""
-        known = context()
         if self._asks_model():
-            found, fallback, asked = await self._ask_model(wanted, known.text)
+            found, fallback, asked = await self._ask_model(wanted, context().text)
         source: Literal["model", "heuristic"] = "model" if found else "heuristic"
         if found is None:
             asks = "research" in programs and intent.asks(wanted)
-            there = asks and (known.documents or bool(await self._research.retrieve(wanted)))
+            there = asks and (context().documents or bool(await self._research.retrieve(wanted)))
             found = intent.heuristic(wanted, documents=there)
         chosen = self._chosen(found, source, fallback)
         facts: tuple[ev.Event, ...] = (asked, chosen) if asked else (chosen,)
