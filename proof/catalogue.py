@@ -223,7 +223,6 @@ FAULTS: Final[Mapping[str, str]] = {
 }
 """Row -> the fault, as in the reliability reference: A to J faults, S threats."""
 
-_NO_MCP: Final = "there is no MCP client in this version: all tools are built in"
 _NO_APPROVALS: Final = (
     "there are no approvals in this version: a role has a tool or has it not, and questions to the "
     "user are durable (J2, I9)"
@@ -235,12 +234,9 @@ _NO_MONEY: Final = (
 
 EXEMPT: Final[Mapping[str, str]] = {
     "D11": "the log trims nothing; a cursor of another lineage gets a reset (C25)",
-    **dict.fromkeys(("H1", "H2", "H3", "H4", "H5", "H6", "H7", "H8", "H9", "H11"), _NO_MCP),
     **dict.fromkeys(("J5", "J6", "J7"), _NO_MONEY),
     **dict.fromkeys(("J8", "J9", "S17"), _NO_APPROVALS),
     "S15": "no tool of this version reaches the network: the third leg of the trifecta is absent",
-    "S18": "no project file is executed, and there are no MCP servers whose definition may change",
-    "S32": "no MCP over HTTP and no URL that a server could make us open",
     "S34": "nothing is released yet, so there is no release to lock, list or sign",
 }
 """Row -> why it does not apply to this version."""

@@ -146,10 +146,12 @@ class Server:
 
         name = self.config.name
         said = self._safe(_words(error))
-        code = error.code if isinstance(error, MCPError) else None
-        if isinstance(error, MCPError) and code not in {CONNECTION_CLOSED, PARSE_ERROR}:
-            if error.message == "Session terminated":  # the SDK's words for a forgotten session
-                connection.end("it has forgotten our session")
+        code = None
+        if isinstance(error, MCPError):
+            code = error.code
+            # It may have other tools now, or have forgotten us: listing them again will show it.
+            connection.changed.set()
+        if code not in {None, CONNECTION_CLOSED, PARSE_ERROR}:
             return _failed(f"MCP server {name} refused the call: {said}")
         if connection.lost.is_set():
             hint = f" ({connection.hint})" if connection.hint else ""
@@ -183,6 +185,9 @@ class Server:
             finally:
                 self._link = None
                 self._settled.set()
+            if self._owner is not None and self._owner.cancelling():
+                # The SDK's scopes were unwinding and have taken the cancellation for their own.
+                raise asyncio.CancelledError
             failures = 1 if loop.time() - began > _SETTLED_S else failures + 1
             # Never at once: a program that fails as it starts would start without end.
             delay_s = _RESTART.delay_s(failures, (1 + self._around.dice()) / 2)

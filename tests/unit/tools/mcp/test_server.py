@@ -98,6 +98,42 @@ async def test_a_server_that_died_is_started_again_later_each_time(pool_of: Make
         assert fake.connected == 2
 
 
+async def steps(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("step", range(24))
+@pytest.mark.parametrize("way", ["dies", "crashes"])
+async def test_a_server_can_be_stopped_at_any_step_of_its_end(
+    pool_of: MakePool, way: str, step: int
+):
+    async def answer(_name: str, _arguments: Json) -> Json:
+        if way == "crashes":
+            raise ConnectionError
+        fake.die()
+        await asyncio.Event().wait()
+        return {}
+
+    fake = FakeMcp(answer=answer)
+    async with pool_of(db=fake) as pool, asyncio.TaskGroup() as group:
+        call = group.create_task(pool.call("mcp__db__echo"))
+        await steps(step)
+        await pool.pool.close()
+        output = await call
+        assert output.failed or output.unknown
+        assert pool.states() == {"db": "stopped"}
+
+
+@pytest.mark.parametrize("step", range(0, 120, 6))
+async def test_a_server_can_be_stopped_at_any_step_of_its_start(pool_of: MakePool, step: int):
+    async with pool_of(db=FakeMcp()) as pool, asyncio.TaskGroup() as group:
+        restart = group.create_task(pool.pool.restart("db"))
+        await steps(step)
+        await pool.pool.close()
+        await restart
+
+
 async def test_a_call_while_the_server_is_down_says_so_and_its_tools_stay_listed(
     pool_of: MakePool,
 ):
@@ -212,7 +248,7 @@ async def test_progress_at_an_ordinary_rate_is_no_flood(pool_of: MakePool):
         assert (await pool.call("mcp__db__echo", text="done")).content == "done"
 
 
-@pytest.mark.fault("H8")
+@pytest.mark.fault("H8", "S18")
 async def test_a_tool_that_is_not_what_it_was_gets_another_digest_and_is_told(pool_of: MakePool):
     fake = FakeMcp([listed("echo", "repeats"), listed("gone")])
     async with pool_of(db=fake) as pool:
@@ -230,7 +266,7 @@ async def test_a_tool_that_is_not_what_it_was_gets_another_digest_and_is_told(po
         ]
 
 
-@pytest.mark.fault("H8")
+@pytest.mark.fault("H8", "S18")
 async def test_a_call_of_a_tool_that_changed_meanwhile_does_not_reach_the_server(
     pool_of: MakePool,
 ):
