@@ -36,6 +36,7 @@ from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.backend import Backend
+from brainpilot_rt.supervision.completions import Completions, ungoverned
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.crew import Crew
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
@@ -113,7 +114,7 @@ async def built(
         ground = await _ground(settings, crew or Crew(), stack)
         hit("boot.log.after")
         manager, log = ground.manager, ground.log
-        agents, approvals = await _agents(ground)
+        agents, approvals, records = await _agents(ground)
         sessions, counts = await boot.repair_sessions(manager, log)
         office, missing = await _mail(ground, sessions)
         counts["files_placed"] = missing
@@ -142,6 +143,8 @@ async def built(
             storage=storage,
             agents=agents,
             approvals=approvals,
+            records=records,
+            completions=_completions(ground, organs),
             identity=(__version__, instance_id),
             begin_stop=ground.stop.ask,
             memory_full=partial(memory_full, settings.mem_limit_mb),
@@ -226,7 +229,11 @@ async def _secrets(
     return secrets, template, token
 
 
-async def _agents(ground: _Ground) -> tuple[AgentProfiles, Approvals]:
+def _completions(ground: _Ground, organs: Organs) -> Completions:
+    return Completions(ungoverned(organs.stream), ground.template.current, ground.new_id)
+
+
+async def _agents(ground: _Ground) -> tuple[AgentProfiles, Approvals, Records]:
     """What is kept for all sessions; registered agents are of the team before any mail is read."""
     records = Records(ground.log, ground.manager)
     await records.load()
@@ -240,7 +247,7 @@ async def _agents(ground: _Ground) -> tuple[AgentProfiles, Approvals]:
         call_client=approvals.call_client,
     )
     ground.crew.enrol(agents)
-    return agents, approvals
+    return agents, approvals, records
 
 
 async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice, int]:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from brainpilot_rt.metrics.counters import Counters
+from brainpilot_rt.server.absent import reason
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.idempotency import Idempotency
@@ -38,7 +39,9 @@ from brainpilot_rt.server.routes.conversation import (
     MessageBody,
 )
 from brainpilot_rt.server.routes.files import FileRoutes, UploadBody
+from brainpilot_rt.server.routes.managed import managed_rows
 from brainpilot_rt.server.routes.memory import EditBody, MemoryRoutes, RememberBody
+from brainpilot_rt.server.routes.openai import OpenAiRoutes, openai_rows
 from brainpilot_rt.server.routes.service import CapabilitiesBody, ServiceRoutes, ShutdownBody
 from brainpilot_rt.server.routes.sessions import (
     CreateSessionBody,
@@ -274,6 +277,8 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *profile_rows(AgentProfileRoutes(backend, config)),
         *limit_rows(AgentLimitRoutes(backend, config)),
         *agent_run_rows(AgentRunRoutes(backend, config, RunStreams(backend, hub))),
+        *managed_rows(backend, config, hub),
+        *openai_rows(OpenAiRoutes(backend, config, hub)),
     ]
     service.schema = cache(lambda: document(rows, backend.version))
     shared = Shared(
@@ -317,7 +322,7 @@ def _pattern(rows: Iterable[Row]) -> re.Pattern[str]:
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    answer = problem(
-        scope["path"], Headers(scope=scope), 404, "no_such_route", "there is nothing here"
-    )
+    path, why = scope["path"], reason(scope["path"])
+    code = "no_such_route" if why is None else "unsupported"
+    answer = problem(path, Headers(scope=scope), 404, code, why or "there is nothing here")
     await answer(scope, receive, send)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
+from brainpilot_rt.aiokit.sources import NewId
 from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
@@ -24,6 +25,8 @@ from brainpilot_rt.supervision.answers import (
     Posted,
     ReceiptOf,
 )
+from brainpilot_rt.supervision.completions import Completions
+from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.workspace.files import Workspace
 
 
@@ -61,6 +64,21 @@ class Backend(Protocol):
     @property
     def approvals(self) -> ApprovalsPort:
         """Calls that wait for somebody's word, or for their client."""
+        ...
+
+    @property
+    def records(self) -> Records:
+        """What is kept for all sessions, by kind and key."""
+        ...
+
+    @property
+    def completions(self) -> Completions:
+        """Answers of a model that belong to no session."""
+        ...
+
+    @property
+    def new_id(self) -> NewId:
+        """Gives fresh ids."""
         ...
 
     @property

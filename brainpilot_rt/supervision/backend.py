@@ -40,8 +40,10 @@ from brainpilot_rt.supervision.answers import (
     ReceiptOf,
 )
 from brainpilot_rt.supervision.approvals import Approvals
+from brainpilot_rt.supervision.completions import Completions
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.profiles import AgentProfiles
+from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.stats import stats_of
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
@@ -66,6 +68,8 @@ class Backend:
         storage: Storage,
         agents: AgentProfiles,
         approvals: Approvals,
+        records: Records,
+        completions: Completions,
         identity: tuple[str, str],
         begin_stop: Callable[[], None],
         memory_full: Callable[[], bool],
@@ -78,6 +82,9 @@ class Backend:
         self.skills = organs.skills
         self.agents = agents
         self.approvals = approvals
+        self.records = records
+        self.completions = completions
+        self.new_id = organs.new_id
         self.gauges = organs.gauges
         self.audit_violations = 0
         self.not_ready: list[str] = []

@@ -34,6 +34,8 @@ from brainpilot_rt.domain.ids import (
 )
 from brainpilot_rt.domain.letters import Authority, Letter, LetterKind
 from brainpilot_rt.domain.phases import AgentPhase
+from brainpilot_rt.models import offline
+from brainpilot_rt.models.providers import Providers
 from brainpilot_rt.server.ports import Interrupted, Liveness, NewSession, Posted, ReceiptOf
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.views import (
@@ -41,7 +43,10 @@ from brainpilot_rt.sessions.views import (
     SessionSummary,
 )
 from brainpilot_rt.settings import SessionLimits
+from brainpilot_rt.supervision.approvals import Approvals
+from brainpilot_rt.supervision.completions import Completions, ungoverned
 from brainpilot_rt.supervision.memories import Memories
+from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_memory import MemoryAuthority
@@ -56,6 +61,7 @@ class FakeBackend(FakeSessions):
 
     version = "0.0.0-fake"
     instance_id = "fake-instance"
+    reasons: tuple[str, ...] = ()
     read_only: str | None = None
     no_shell: str | None = None
 
@@ -65,15 +71,27 @@ class FakeBackend(FakeSessions):
         self.memory = Memories(self.log, self.listen, authority.dispatch, clock)
         self.turns = Turns(self.log)
         self.skills = shelf()
-        kept = registered(self.log, Hub(clock.now_ms), (clock, new_id), SessionLimits(), folder)
-        self.agents, self.approvals = kept.agents, kept.approvals
+        self._kept = registered(
+            self.log, Hub(clock.now_ms), (clock, new_id), SessionLimits(), folder
+        )
+        self.agents = self._kept.agents
+        self.completions = Completions(ungoverned(offline.stream), Providers, new_id)
+        self.new_id = new_id
         self.gauges: Callable[[], Mapping[str, float]] = dict[str, float]
-        self.reasons: tuple[str, ...] = ()
         self.not_ready: list[str] = []
         self.touched = 0
         self.stopping = False
-        self._new_id = new_id
         self._folder = folder
+
+    @property
+    def approvals(self) -> Approvals:
+        """The real ones."""
+        return self._kept.approvals
+
+    @property
+    def records(self) -> Records:
+        """The real ones."""
+        return self._kept.records
 
     @property
     def trace_views(self) -> TraceViews:
@@ -119,7 +137,7 @@ class FakeBackend(FakeSessions):
         self, new: NewSession, receipt: ReceiptOf | None = None
     ) -> SessionSummary:
         """Create, or answer with the one there is."""
-        session = SessionId(new.session or self._new_id())
+        session = SessionId(new.session or self.new_id())
         if await self.log.session(session) is None:
             now_ms = self._clock.now_ms()
             made = SessionSummary(session, new.title or "", now_ms, now_ms, thinking=new.thinking)
@@ -174,10 +192,10 @@ class FakeBackend(FakeSessions):
     ) -> Posted:
         """Accept a message and open a host turn."""
         await self.load(session)
-        letter_id = LetterId(self._new_id())
+        letter_id = LetterId(self.new_id())
         open_turn = self.loaded[session].host_run_id if session in self.loaded else None
-        host_run_id = open_turn or HostRunId(f"run_{self._new_id()}")
-        said = MessageId(message_id or f"msg_{self._new_id()}")
+        host_run_id = open_turn or HostRunId(f"run_{self.new_id()}")
+        said = MessageId(message_id or f"msg_{self.new_id()}")
         to = AgentName(agent or PRINCIPAL)
         letter = Letter(
             id=letter_id,

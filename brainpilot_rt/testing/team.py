@@ -31,6 +31,7 @@ from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.mailbox.handlers import PostPolicy
 from brainpilot_rt.mailbox.postoffice import PostOffice
+from brainpilot_rt.models.providers import Providers
 from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.audit import Audit
 from brainpilot_rt.sessions.hub import Hub, Item
@@ -39,6 +40,7 @@ from brainpilot_rt.settings import AgentSettings, SessionLimits, ThinkingSetting
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.answers import Interrupted, NewSession, Posted
 from brainpilot_rt.supervision.backend import Backend
+from brainpilot_rt.supervision.completions import Completions, ungoverned
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
@@ -292,6 +294,8 @@ class _Parts:
             storage=Storage(self.manager, self.organs.log),
             agents=self.register.agents,
             approvals=self.register.approvals,
+            records=self.register.records,
+            completions=Completions(ungoverned(self.organs.stream), Providers, self.organs.new_id),
             identity=("test", "test"),
             begin_stop=lambda: None,
             memory_full=lambda: False,

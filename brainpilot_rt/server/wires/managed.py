@@ -5,11 +5,11 @@ A managed agent is the profile of a registered agent seen through other names.
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.server.wires.brainpilot import iso
-from brainpilot_rt.server.wires.managed_bodies import TOOLSET, Json
+from brainpilot_rt.server.wires.managed_bodies import Json
 from brainpilot_rt.sessions.views import SessionView
 
 _CENTS: Final = Decimal("0.01")
@@ -17,7 +17,7 @@ _CENTS: Final = Decimal("0.01")
 
 def agent_json(profile: Mapping[str, Any], archived_at: str | None = None) -> Json:
     """An agent."""
-    snapshot = _parts(profile)
+    snapshot = parts_json(profile)
     return snapshot | {
         "metadata": {key: str(value) for key, value in profile["metadata"].items()},
         "created_at": profile["createdAt"],
@@ -26,7 +26,8 @@ def agent_json(profile: Mapping[str, Any], archived_at: str | None = None) -> Js
     }
 
 
-def _parts(profile: Mapping[str, Any]) -> Json:
+def parts_json(profile: Mapping[str, Any]) -> Json:
+    """What an agent is made of, as sessions show it."""
     model = profile.get("model") or "auto"
     said: Json = {"id": model} if isinstance(model, str) else dict(model)
     named = said.pop("model", None)
@@ -43,30 +44,11 @@ def _parts(profile: Mapping[str, Any]) -> Json:
         "model": {"id": f"{provider}:{named}"} | said,
         "system": profile.get("system"),
         "description": profile.get("description"),
-        "tools": [_tool_json(cast("Json", one)) for one in tools if isinstance(one, dict)],
+        "tools": [one for one in tools if isinstance(one, dict)],
         "mcp_servers": [],
         "skills": [],
         "multiagent": None,
         "execution_identity": {"type": "service_account"},
-    }
-
-
-def _tool_json(tool: Mapping[str, Any]) -> Json:
-    said = dict(tool)
-    if said["type"] != TOOLSET:
-        said.pop("configs", None)
-        return said
-    default: Json = said.get("default_config") or {}
-    policy: Json = default.get("permission_policy") or {"type": "always_allow"}
-    enabled = default.get("enabled", True)
-    configs: list[Json] = [
-        {"enabled": enabled, "permission_policy": policy, "type": one["name"], **one}
-        for one in said.get("configs", ())
-    ]
-    return {
-        "type": TOOLSET,
-        "default_config": {"enabled": enabled, "permission_policy": policy},
-        "configs": configs,
     }
 
 
@@ -84,7 +66,7 @@ def session_json(view: SessionView) -> Json:
         "id": view.session,
         "type": "session",
         "status": "running" if view.host_run_id and not waits else "idle",
-        "agent": _parts(labels["agent"]),
+        "agent": parts_json(labels["agent"]),
         "environment_id": labels.get("environment_id", ""),
         "metadata": labels.get("metadata", {}),
         "title": view.title,

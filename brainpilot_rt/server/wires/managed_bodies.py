@@ -1,7 +1,6 @@
 """What clients of managed agents send: agents, environments, sessions. Pure.
 
-Of an agent's tools the names that we have and the objects the client gave are both kept in the
-profile's `tools`. What is asked for and can not be done on one machine is refused with its name.
+What is asked for and can not be done on one machine is refused with its name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -192,38 +191,46 @@ class SessionChange(_Body):
 # --- what a profile keeps -------------------------------------------------------------------
 
 
-def kept_tools(tools: Sequence[ToolBody]) -> tuple[list[Any], list[Json]]:
+def kept_tools(tools: Sequence[ToolBody]) -> tuple[list[Json], list[Json]]:
     """(`tools`, `custom_tools`) of a profile. `BadRequest` for a set or a tool there is not."""
-    names: list[str] = []
+    objects: list[Json] = []
     custom: list[Json] = []
     for one in tools:
         match one.type:
             case "custom":
                 custom.append(one.model_extra or {})
+                objects.append({"type": "custom", **(one.model_extra or {})})
             case "agent_toolset_20260401":
-                names += _enabled(one)
+                objects.append(_toolset(one))
             case _:
                 raise BadRequest(
                     f"tools of type {one.type[:80]!r} are not known here; {TOOLSET} and custom are",
                     code="unsupported_tool",
                 )
-    objects = [one.model_dump(exclude_none=True) for one in tools]
-    return [*dict.fromkeys(names), *objects], custom
+    return objects, custom
 
 
-def _enabled(toolset: ToolBody) -> list[str]:
-    default = toolset.default_config is None or toolset.default_config.enabled is not False
-    said = {one.name: one for one in toolset.configs}
-    if unknown := sorted(said.keys() - {*TOOLSET_NAMES, *_AWAY}):
-        raise BadRequest(f"{TOOLSET} has no tool {', '.join(unknown)[:200]}")
-    for name in _AWAY & said.keys():
-        if said[name].enabled:
-            raise BadRequest(f"there is no {name} here", code="unsupported_tool")
-    return [
-        name
-        for name in TOOLSET_NAMES
-        if (said[name].enabled if name in said and said[name].enabled is not None else default)
-    ]
+def _toolset(toolset: ToolBody) -> Json:
+    """The set with everything said."""
+    said = toolset.default_config or ToolConfig()
+    enabled = said.enabled is not False
+    policy = said.permission_policy or Policy(type="always_allow")
+    configs: list[Json] = []
+    for one in toolset.configs:
+        if one.name not in (*TOOLSET_NAMES, *_AWAY):
+            raise BadRequest(f"{TOOLSET} has no tool {one.name[:80]!r}", code="unsupported_tool")
+        if one.name in _AWAY and one.enabled:
+            raise BadRequest(f"there is no {one.name} here", code="unsupported_tool")
+        configs.append(
+            {
+                "name": one.name,
+                "type": one.name,
+                "enabled": enabled if one.enabled is None else one.enabled,
+                "permission_policy": (one.permission_policy or policy).model_dump(),
+            }
+        )
+    default = {"enabled": enabled, "permission_policy": policy.model_dump()}
+    return {"type": TOOLSET, "default_config": default, "configs": configs}
 
 
 def asking(tools: Sequence[object]) -> frozenset[str]:

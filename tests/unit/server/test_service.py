@@ -122,7 +122,7 @@ async def test_what_is_not_there_and_what_can_not_be_done_is_said_in_json():
         )
         assert asked.headers["content-type"] == "application/problem+json"
         assert asked.json()["status"] == 404
-        model = await server.client.get("/v1/models")
+        model = await server.client.get("/v1/nothing")
         assert set(model.json()) == {"error"}
         assert model.json()["error"]["type"] == "no_such_route"
         options = await server.client.options("/sessions")

@@ -1,0 +1,366 @@
+"""OpenAI-compatible routes: the models there are, and chat completions by a model or by an agent.
+
+A model's name, or `auto`, is one governed call with the caller's own conversation and tools. An
+agent's name is a run of that agent in a session of ours: the caller's tools are offered beside the
+agent's own, and their calls come back like any model's. The id of such a call names its session, so
+that whoever brings its result needs nothing else.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from brainpilot_rt.aiokit.sources import Clock
+from brainpilot_rt.domain.errors import (
+    BadRequest,
+    Conflict,
+    FatalFault,
+    NotFound,
+    RetryableFault,
+    RuntimeFault,
+)
+from brainpilot_rt.domain.governing import RunLimits
+from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, CallId, SessionId
+from brainpilot_rt.domain.messages import ToolCall
+from brainpilot_rt.domain.model_calls import ReplyFinished, StopReason, TextDelta
+from brainpilot_rt.server.bodies import parse, parse_object, read_body
+from brainpilot_rt.server.config import ServerConfig
+from brainpilot_rt.server.hub import Hub
+from brainpilot_rt.server.idempotency import json_response
+from brainpilot_rt.server.ports import Backend, NewSession
+from brainpilot_rt.server.problems import status_of
+from brainpilot_rt.server.resources import Row
+from brainpilot_rt.server.stream import EventStream
+from brainpilot_rt.server.talk import End, Piece, Talk
+from brainpilot_rt.server.tracks import encode
+from brainpilot_rt.server.wires import openai as wire
+from brainpilot_rt.server.wires.openai import Answer, ChatBody, Json
+from brainpilot_rt.server.wires.openai_headers import headers_of, model_json, money_of, one_line
+from brainpilot_rt.supervision.client_tools import BUILT_IN, ClientTool, described, spec_of
+from brainpilot_rt.supervision.completions import Asked, Completion
+
+_DONE: Final = b"data: [DONE]\n\n"
+_REFUSALS: Final = {
+    "budget_exhausted": 402,
+    "budget_exceeded": 402,
+    "cost_exceeded": 402,
+    "agent_suspended": 402,
+    "guardrail_blocked": 400,
+    "model_unavailable": 424,
+}
+_KINDS: Final = {400: "invalid_request_error", 402: "insufficient_quota", 429: "rate_limit_error"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer under way, whoever gives it."""
+
+    pieces: AsyncGenerator[Piece, None]
+    model: str
+    headers: Callable[[], Mapping[str, str]]
+    """What is known of it at the moment of asking."""
+    session: SessionId | None = None
+
+
+class OpenAiRoutes:
+    """Handlers of the OpenAI family."""
+
+    def __init__(self, backend: Backend, config: ServerConfig, hub: Hub) -> None:
+        self._backend = backend
+        self._config = config
+        self._hub = hub
+        self._clock: Clock = config.clock
+
+    # --- models -----------------------------------------------------------------------------
+
+    async def models(self, _: Request) -> Response:
+        """GET /v1/models."""
+        return json_response((200, {"object": "list", "data": self._listed(), "has_more": False}))
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/models/{id}."""
+        wanted = request.path_params["id"]
+        for one in self._listed():
+            if one["id"] == wanted:
+                return json_response((200, one))
+        missing = NotFound(f"there is no model {wanted[:80]!r}", code="model_not_found")
+        return _refused(missing, self._config.redact)
+
+    def _listed(self) -> list[Json]:
+        auto = model_json("auto", "brainpilot-rt", "routed among the configured models")
+        models = [
+            model_json(f"{one.provider}:{one.model}", one.provider, "model")
+            for one in self._backend.completions.models()
+        ]
+        agents = [
+            model_json(name, "brainpilot-rt", about) for name, about in self._agents().items()
+        ]
+        return [auto, *models, *agents]
+
+    def _agents(self) -> dict[str, str]:
+        """Name -> what it is for: the team by its principal, and who is registered and active."""
+        found = {str(PRINCIPAL): "the team"}
+        for one in self._backend.agents.listed():
+            if one["lifecycleState"] == "active":
+                found[one["agentId"]] = str(one.get("description") or one["displayName"])
+        return found
+
+    # --- chat completions -------------------------------------------------------------------
+
+    async def chat(self, request: Request) -> Response:
+        """POST /v1/chat/completions."""
+        try:
+            raw = parse_object(await read_body(request, self._config.http.body_bytes_max))
+            body = parse(ChatBody, raw)
+            body.check()
+            if body.model == PRINCIPAL or self._backend.agents.knows(body.model):
+                reply = await self._by_agent(request, body)
+            else:
+                reply = self._by_model(request, body)
+            answer = Answer(self._backend.new_id(), self._clock.now_ms() // 1000, reply.model)
+            if not body.stream:
+                return await _whole(reply, answer)
+            usage = body.stream_options is not None and body.stream_options.include_usage
+            return await self._streamed(reply, answer, usage=usage)
+        except RuntimeFault as fault:
+            return _refused(fault, self._config.redact)
+
+    def _by_model(self, request: Request, body: ChatBody) -> Reply:
+        system, messages = wire.conversation(body.messages)
+        route = body.route or wire.Route()
+        most = money_of(request.headers.get("x-br-max-estimated-cost")) or route.cost_max_usd
+        completion = self._backend.completions.ask(
+            Asked(
+                model=body.model,
+                system=system,
+                messages=messages,
+                tools=tuple(spec_of(one) for one in _tools(body, frozenset())),
+                max_tokens=body.max_completion_tokens or body.max_tokens,
+                temperature=body.temperature,
+                within=(*route.models, *(f"{one}:*" for one in route.providers)),
+                cost_max_usd=most,
+            )
+        )
+        known = completion.known
+        return Reply(
+            pieces=_of_model(completion),
+            model=body.model,
+            headers=lambda: headers_of(known),
+        )
+
+    async def _by_agent(self, request: Request, body: ChatBody) -> Reply:
+        agent = AgentName(body.model)
+        brought = wire.results(body.messages)
+        if brought:
+            session, results = _session_of(brought)
+            await self._mine(session, agent)
+            pieces = Talk(self._backend, session).bring(results)
+        else:
+            if agent != PRINCIPAL:
+                await self._backend.agents.admit(agent)
+            session, fresh = await self._conversation(request, agent)
+            await self._offer(session, agent, body)
+            content = wire.opening(body.messages, fresh=fresh)
+            most = money_of(request.headers.get("x-br-max-estimated-cost"))
+            limits = RunLimits(cap_usd=most) if most is not None else None
+            pieces = Talk(self._backend, session).say(
+                lambda: self._backend.post_message(
+                    session, agent=agent, content=content, limits=limits
+                )
+            )
+        return Reply(
+            pieces=_with_session(pieces, session),
+            model=body.model,
+            headers=lambda: {"x-conversation-id": session},
+            session=session,
+        )
+
+    async def _conversation(self, request: Request, agent: AgentName) -> tuple[SessionId, bool]:
+        """The session of a conversation, and whether it has just been made."""
+        named = request.headers.get("x-conversation-id", "")
+        if named and (NAME.fullmatch(named) or UUID.fullmatch(named)):
+            try:
+                await self._mine(SessionId(named), agent)
+            except NotFound:
+                pass
+            else:
+                return SessionId(named), False
+        digest = hashlib.sha256(f"{agent}\n{named}".encode()).hexdigest()[:32]
+        wanted = f"chat-{digest}" if named else None
+        if wanted is not None and await self._backend.log.session(SessionId(wanted)) is not None:
+            return SessionId(wanted), False
+        new = NewSession(title=f"Chat with {agent}", session=wanted, agent=agent, labels=_LABELS)
+        return (await self._backend.create_session(new)).session, True
+
+    async def _mine(self, session: SessionId, agent: AgentName) -> None:
+        """NotFound unless it is a conversation with this agent."""
+        view = await self._backend.view(session)
+        if view.agent != agent:
+            raise NotFound(f"{session!r} is no conversation with {agent}", code="unknown_session")
+
+    async def _offer(self, session: SessionId, agent: AgentName, body: ChatBody) -> None:
+        """Let the agent's next run have the caller's tools as they are now."""
+        tools = [one.model_dump(mode="json") for one in _tools(body, BUILT_IN)]
+        if tools and agent == PRINCIPAL:
+            raise BadRequest("the team takes no tools of a caller; a registered agent does")
+        names = [one["name"] for one in tools]
+        labels = dict((await self._backend.view(session)).labels)
+        if labels.get("client_tools", []) != tools:
+            labels |= {"client_tools": tools, "custom_tools": names}
+            await self._backend.update_session(session, labels=labels)
+
+    async def _streamed(self, reply: Reply, answer: Answer, *, usage: bool) -> Response:
+        """A stream begins once there is something to say: what is refused before has a status."""
+        if reply.session is None:
+            first = await anext(reply.pieces)
+        else:
+            first = ""
+
+        async def source(_: object) -> AsyncGenerator[bytes, None]:
+            async with aclosing(reply.pieces) as rest:
+                yield _data(answer.begin())
+                try:
+                    for frame in _frames(answer, first, usage=usage):
+                        yield frame
+                    async for piece in rest:
+                        for frame in _frames(answer, piece, usage=usage):
+                            yield frame
+                except RuntimeFault as fault:
+                    yield _data(_error(fault, self._config.redact)[1])
+                yield _DONE
+
+        headers = [(name.encode(), one_line(text)) for name, text in reply.headers().items()]
+        return EventStream(self._hub, source, headers)
+
+
+_LABELS: Final[Mapping[str, Any]] = {"api": "openai"}
+
+
+# --- pieces ---------------------------------------------------------------------------------
+
+
+async def _of_model(completion: Completion) -> AsyncGenerator[Piece, None]:
+    async with aclosing(completion.events) as events:
+        async for event in events:
+            if isinstance(event, TextDelta):
+                yield event.text
+            elif isinstance(event, ReplyFinished):
+                yield End(
+                    stop=event.stop_reason,
+                    calls=event.message.tool_calls,
+                    usage=event.usage,
+                    cost_usd=event.cost_usd,
+                )
+
+
+async def _with_session(
+    pieces: AsyncGenerator[Piece, None], session: SessionId
+) -> AsyncGenerator[Piece, None]:
+    """The same with ids of calls that name the session."""
+    async with aclosing(pieces) as given:
+        async for piece in given:
+            if isinstance(piece, End):
+                calls = tuple(
+                    one.model_copy(update={"call_id": CallId(f"{one.call_id}_{session}")})
+                    for one in piece.calls
+                )
+                yield End(stop=piece.stop, calls=calls, usage=piece.usage, cost_usd=piece.cost_usd)
+            else:
+                yield piece
+
+
+def _session_of(results: Mapping[str, str]) -> tuple[SessionId, dict[CallId, str]]:
+    """Session and own ids of the calls that results are brought for."""
+    found: dict[CallId, str] = {}
+    sessions: set[str] = set()
+    for named, content in results.items():
+        call_id, _, session = named.rpartition("_")
+        if not call_id or not (NAME.fullmatch(session) or UUID.fullmatch(session)):
+            raise BadRequest(f"tool_call_id {named[:80]!r} is none that this agent gave")
+        found[CallId(call_id)] = content
+        sessions.add(session)
+    if len(sessions) != 1:
+        raise BadRequest("the results are for calls of several conversations")
+    return SessionId(sessions.pop()), found
+
+
+async def _whole(reply: Reply, answer: Answer) -> Response:
+    said: list[str] = []
+    end = End(stop=StopReason.END)
+    async with aclosing(reply.pieces) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, End):
+                end = piece
+            else:
+                said.append(piece)
+    usage = wire.usage_json(end.usage, end.cost_usd)
+    finish = wire.finish_reason(end.stop, end.calls)
+    response = json_response((200, answer.whole("".join(said), end.calls, finish, usage)))
+    for name, text in reply.headers().items():
+        response.headers[name] = one_line(text).decode("latin-1")
+    return response
+
+
+def _frames(answer: Answer, piece: Piece, *, usage: bool) -> list[bytes]:
+    if not isinstance(piece, End):
+        return [_data(answer.text(piece))] if piece else []
+    calls: tuple[ToolCall, ...] = piece.calls
+    made = [answer.calls(calls)] if calls else []
+    made.append(answer.end(wire.finish_reason(piece.stop, calls)))
+    if usage:
+        made.append(answer.usage(wire.usage_json(piece.usage, piece.cost_usd)))
+    return [_data(one) for one in made]
+
+
+def _data(value: Json) -> bytes:
+    return b"data: " + encode(value) + b"\n\n"
+
+
+def _tools(body: ChatBody, taken: frozenset[str]) -> list[ClientTool]:
+    offered = [
+        {
+            "name": one.name,
+            "description": one.description or "",
+            "input_schema": one.parameters or {"type": "object", "properties": {}},
+        }
+        for one in body.offered
+    ]
+    return described(offered, taken)
+
+
+def _error(fault: RuntimeFault, redact: Callable[[str], str]) -> tuple[int, Json]:
+    """Status and body. Nothing that would fail again has a status that clients try again."""
+    status = _REFUSALS.get(fault.code, status_of(fault))
+    if isinstance(fault, Conflict):
+        status = HTTPStatus.BAD_REQUEST
+    elif isinstance(fault, RetryableFault):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    elif isinstance(fault, FatalFault) and fault.code not in _REFUSALS:
+        status = HTTPStatus.FAILED_DEPENDENCY
+    kind = _KINDS.get(status, "api_error")
+    said = {"message": redact(fault.message), "type": kind, "param": None, "code": fault.code}
+    return int(status), {"error": said}
+
+
+def _refused(fault: RuntimeFault, redact: Callable[[str], str]) -> Response:
+    return json_response(_error(fault, redact))
+
+
+def openai_rows(to: OpenAiRoutes) -> list[Row]:
+    """The table of the family; it is served without `/v1` too (`security.canonical`)."""
+    answers = {200: "the answer, whole or as chunks", 400: "malformed, or not to be had here"}
+    more = {402: "over budget", 404: "no such model", 424: "the provider refused"}
+    return [
+        Row("GET", "/v1/models", to.models, "auto, models and agents", {200: "done"}),
+        Row("GET", "/v1/models/{id}", to.model, "One of them", {200: "found", 404: "no such"}),
+        Row(
+            "POST", "/v1/chat/completions", to.chat, "Ask a model or an agent", answers | more,
+            body=(ChatBody,),
+        ),
+    ]  # fmt: skip
