@@ -119,6 +119,8 @@ class AgentRunRoutes:
         agent = parse_agent_name(request.path_params["id"])
         body = parse(RunBody, parse_object(await read_body(request, self._bytes_max)))
         limits = limits_of(body.max_turns, body.budget_cap_usd)
+        if not body.message.strip():
+            raise BadRequest("message: a run needs something to do", code="invalid_body")
         await self._admit(agent)
         self._streams.admit()
         session = await self._session_for(agent, body, limits)
@@ -203,6 +205,7 @@ class AgentRunRoutes:
         status = request.query_params.get("status")
         rows = await self._backend.list_sessions()
         mine = [row for row in rows if (await self._made_for(row.session))[0] == agent]
+        mine.sort(key=lambda row: (row.created_ms, row.session), reverse=True)
         shown = mine if status else mine[offset : offset + limit]
         found = [await self._json(agent, row) for row in shown]
         if status:
