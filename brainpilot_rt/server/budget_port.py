@@ -48,10 +48,23 @@ class BudgetPort(Protocol):
         ...
 
 
+class Tokens(Protocol):
+    """Whose a token is."""
+
+    def agent_of(self, token: str) -> AgentName | None:
+        """The agent that has this token; None: it is no agent's."""
+        ...
+
+
 class HasBudgets(Protocol):
     """The part of the backend that these routes use."""
 
     @property
     def budgets(self) -> BudgetPort:
         """Money."""
+        ...
+
+    @property
+    def agents(self) -> Tokens:
+        """Registered agents."""
         ...

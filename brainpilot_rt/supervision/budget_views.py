@@ -17,7 +17,15 @@ from brainpilot_rt.supervision.budgets import Budgets
 from brainpilot_rt.supervision.records import Records
 
 By: TypeAlias = Literal[
-    "summary", "model", "provider", "agent", "session", "day", "purpose", "cost-center", "owner"
+    "summary",
+    "by-model",
+    "by-provider",
+    "by-agent",
+    "by-session",
+    "by-day",
+    "by-purpose",
+    "by-cost-center",
+    "by-owner",
 ]
 _WHO: Final = "local"
 """There is one tenant, and one key."""
@@ -29,16 +37,16 @@ _SINCE: Final[Mapping[str, Callable[[date], date | None]]] = {
 }
 _GROUPS: Final[Mapping[By, GroupBy]] = {
     "summary": "model",
-    "model": "model",
-    "provider": "provider",
-    "agent": "agent",
-    "session": "session",
-    "day": "day",
-    "purpose": "purpose",
-    "cost-center": "agent",
-    "owner": "agent",
+    "by-model": "model",
+    "by-provider": "provider",
+    "by-agent": "agent",
+    "by-session": "session",
+    "by-day": "day",
+    "by-purpose": "purpose",
+    "by-cost-center": "agent",
+    "by-owner": "agent",
 }
-_OF_PROFILE: Final[Mapping[By, str]] = {"cost-center": "costCenter", "owner": "ownerId"}
+_OF_PROFILE: Final[Mapping[By, str]] = {"by-cost-center": "costCenter", "by-owner": "ownerId"}
 _NOBODY: Final = "none"
 """Cost centre or owner of an agent that has none."""
 

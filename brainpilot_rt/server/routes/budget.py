@@ -1,4 +1,8 @@
-"""Routes about money: budgets, their bounds, the ledger, usage, and the killswitch."""
+"""Routes about money: budgets, their bounds, the ledger, usage, and the killswitch.
+
+An agent's own token reads them; its bounds are for whoever holds the token of the daemon or of a
+client to change.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -7,13 +11,14 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.domain.errors import BadRequest, Forbidden
 from brainpilot_rt.domain.ids import parse_agent_name, parse_session_id
 from brainpilot_rt.eventlog.ledger import ROWS_MAX, Which
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
 from brainpilot_rt.server.budget_port import HasBudgets
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
+from brainpilot_rt.server.resources import Row
 from brainpilot_rt.supervision.budget_views import By
 
 ROWS_SHOWN: Final = 100
@@ -31,6 +36,7 @@ class BudgetRoutes:
 
     def __init__(self, backend: HasBudgets, config: ServerConfig) -> None:
         self._budgets = backend.budgets
+        self._agent_of = backend.agents.agent_of
         self._body_bytes_max = config.http.body_bytes_max
 
     async def status(self, request: Request) -> Response:
@@ -53,13 +59,13 @@ class BudgetRoutes:
         return json_response((200, await self._budgets.agents()))
 
     async def agent(self, request: Request) -> Response:
-        """GET /v1/budget/agents/{agent}."""
-        agent = parse_agent_name(request.path_params["agent"])
+        """GET /v1/budget/agents/{id}."""
+        agent = parse_agent_name(request.path_params["id"])
         return json_response((200, self._budgets.agent(agent)))
 
     async def set_agent(self, request: Request) -> Response:
-        """PUT /v1/budget/agents/{agent}: bounds of an agent; null takes one away."""
-        agent = parse_agent_name(request.path_params["agent"])
+        """PUT /v1/budget/agents/{id}: bounds of an agent; null takes one away."""
+        agent = parse_agent_name(request.path_params["id"])
         changes = await self._object(request)
         return json_response((200, await self._budgets.limit(agent, changes)))
 
@@ -93,12 +99,69 @@ class BudgetRoutes:
         body = parse(KillBody, await self._object(request))
         return json_response((200, await self._budgets.switch(active=True, reason=body.reason)))
 
-    async def deactivate(self, _request: Request) -> Response:
+    async def deactivate(self, request: Request) -> Response:
         """POST /v1/budget/killswitch/deactivate."""
+        self._refuse_agents(request)
         return json_response((200, await self._budgets.switch(active=False)))
 
     async def _object(self, request: Request) -> dict[str, Any]:
+        self._refuse_agents(request)
         return parse_object(await read_body(request, self._body_bytes_max))
+
+    def _refuse_agents(self, request: Request) -> None:
+        bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
+        for token in (bearer, request.headers.get("x-api-key", "")):
+            agent = self._agent_of(token) if token else None
+            if agent is not None:
+                raise Forbidden(f"the token of agent {agent!r} may not change budgets", code="rbac")
+
+
+_SHOWN: Final = {200: "As it is now.", 400: "The question is wrong."}
+_CHANGED: Final = {
+    200: "As it is from now on.",
+    400: "That is no bound.",
+    403: "An agent may not change budgets.",
+}
+_PAGE: Final = {
+    "after": "`next` of the page before.",
+    "limit": f"Rows, at most {ROWS_MAX:,}.",
+    "agent": "Only calls of this agent.",
+    "session": "Only calls of this session.",
+}
+_PERIOD: Final = {"period": "`day`, `week`, `month` or `all`; by default `month`."}
+_USAGE: Final[tuple[By, ...]] = (
+    "summary",
+    "by-cost-center",
+    "by-owner",
+    "by-model",
+    "by-provider",
+    "by-agent",
+    "by-session",
+    "by-day",
+    "by-purpose",
+)
+
+
+def budget_rows(to: BudgetRoutes) -> list[Row]:
+    """The routes about money."""
+    one, kill = "/v1/budget/agents/{id}", "/v1/budget/killswitch"
+    of = {"agent": "Of this agent; by default of everything."}
+    return [
+        Row("GET", "/v1/budget/status", to.status, "Spent and left", _SHOWN, query=of),
+        Row("PUT", "/v1/budget/limits", to.set_limits, "Bound everything", _CHANGED),
+        Row("GET", "/v1/budget/forecast", to.forecast, "What the month comes to", _SHOWN),
+        Row("GET", "/v1/budget/agents", to.agents, "Bounds of agents", _SHOWN),
+        Row("GET", one, to.agent, "Bounds of one agent", _SHOWN),
+        Row("PUT", one, to.set_agent, "Bound an agent", _CHANGED),
+        Row("GET", "/v1/budget/ledger", to.ledger, "A row for each call", _SHOWN, query=_PAGE),
+        Row("GET", kill, to.killswitch, "Whether spending is stopped", _SHOWN),
+        Row("POST", f"{kill}/activate", to.activate, "Stop spending", _CHANGED, body=(KillBody,)),
+        Row("POST", f"{kill}/deactivate", to.deactivate, "Allow spending", _CHANGED),
+        *(
+            Row("GET", f"/v1/usage/{by}", to.usage(by), "What was used", _SHOWN, query=_PERIOD)
+            for by in _USAGE
+        ),
+    ]
 
 
 def _number(request: Request, name: str, standard: int) -> int:
