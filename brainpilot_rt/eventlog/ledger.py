@@ -9,9 +9,10 @@ which the call was asked for, also when it is settled after midnight.
 import sqlite3
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from operator import attrgetter
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from brainpilot_rt.domain.events import Recorded, SpendReserved, SpendSettled
@@ -308,6 +309,7 @@ _UPSERT: Final = (
     "ON CONFLICT (reservation_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "number")
 )
+_AFTER_NUMBER: Final = attrgetter(*_COLUMNS[1:])
 _ONE: Final = "SELECT * FROM spend WHERE reservation_id = ?"
 _GROUPS: Final[Mapping[GroupBy, str]] = {
     "all": "''",
@@ -344,7 +346,7 @@ def project(connection: sqlite3.Connection, recorded: Recorded) -> None:
     found = connection.execute(_ONE, (recorded.event.reservation_id,)).fetchone()
     row = fold(_row(found) if found else None, recorded)
     if row is not None:
-        connection.execute(_UPSERT, (row.number or None, *astuple(row)[1:]))
+        connection.execute(_UPSERT, (row.number or None, *_AFTER_NUMBER(row)))
 
 
 class SqlLedger:

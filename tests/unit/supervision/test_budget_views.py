@@ -1,7 +1,6 @@
 """Budgets as they are shown: sums of the ledger, bounds beside them, and what a month comes to."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
