@@ -7,7 +7,7 @@ does not read is dropped, one that is merely behind goes on from the log.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
@@ -19,16 +19,14 @@ from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.rings import Subscriber
 from brainpilot_rt.server.stream import EventStream, batches
 from brainpilot_rt.server.tracks import Frame, encode
-from brainpilot_rt.server.wires.agent_run_bodies import View
 from brainpilot_rt.server.wires.agent_runs import Projector, RunFrame
 
 KEEPALIVE_S: Final = 15.0
 _PAGE: Final = 200
 _HEARD_MAX: Final = 1024
+_ALL: Final = 10**9
 _READS_AT_ONCE: Final = 4
 """Pages read from the log at one time: commits wait behind them on the one connection."""
-
-Wanted = Callable[[RunFrame], bool]
 
 
 class _Ear:
@@ -84,31 +82,32 @@ class RunStreams:
 
         async def source(subscriber: Subscriber) -> AsyncGenerator[bytes, None]:
             wanted = _OfRun(run)
-            async with aclosing(self._follow(session, "run", subscriber)) as pages:
+            async with aclosing(self._follow(session, subscriber)) as pages:
                 async for page in pages:
-                    for data in self._sent(page, wanted):
+                    kept = None if page is None else [one for one in page if wanted(one)]
+                    for data in self._sent(kept):
                         yield data
                     if wanted.over:
                         return
 
         return EventStream(self._hub, source, _raw(headers or {}))
 
-    def of_session(
-        self, session: SessionId, view: View, cursor: Cursor | None, *, ends: bool = False
-    ) -> EventStream:
-        """A session after a cursor (None: from now on), as SSE.
+    def of_session(self, session: SessionId, cursor: Cursor, *, ends: bool = False) -> EventStream:
+        """All runs of a session after a cursor, as SSE, until the session is deleted.
 
-        It goes on until the session is deleted; `ends`: or until the end of a run, with which a
-        reader that comes back to a run has got what it came for.
+        `ends`: or until the end of a run, with which who comes back to a run has what it came for.
         """
 
         async def source(subscriber: Subscriber) -> AsyncGenerator[bytes, None]:
-            head = await self._log.head(session)
-            after = Cursor(head) if cursor is None else self._known(cursor, head)
-            async with aclosing(self._follow(session, view, subscriber)) as pages:
+            after = self._known(cursor, await self._log.head(session))
+            if ends and (await self._backend.view(session)).host_run_id is None:
+                for data in self._sent((await self.page(session, after, _ALL))[0]):
+                    yield data
+                return
+            async with aclosing(self._follow(session, subscriber)) as pages:
                 async for page in pages:
                     kept = None if page is None else [one for one in page if is_after(one, after)]
-                    for data in self._sent(kept, _everything):
+                    for data in self._sent(kept):
                         yield data
                     if ends and kept and kept[-1].event == "session.status_ended":
                         return
@@ -123,7 +122,7 @@ class RunStreams:
         async def source(subscriber: Subscriber) -> AsyncGenerator[bytes, None]:
             wanted = _OfRun(run)
             seen: list[dict[str, Any]] = []
-            async with aclosing(self._follow(session, "run", subscriber)) as pages:
+            async with aclosing(self._follow(session, subscriber)) as pages:
                 async for page in pages:
                     if page is None:
                         yield b" "
@@ -137,10 +136,10 @@ class RunStreams:
         return stream
 
     async def page(
-        self, session: SessionId, view: View, cursor: Cursor, limit: int
+        self, session: SessionId, cursor: Cursor, limit: int
     ) -> tuple[list[RunFrame], str | None]:
         """The first `limit` frames after a cursor, and the cursor of the last if more follow."""
-        projector = Projector(session, view)
+        projector = Projector(session)
         after = self._known(cursor, await self._log.head(session))
         found: list[RunFrame] = []
         seq = 0
@@ -158,10 +157,10 @@ class RunStreams:
     # --- the engine -------------------------------------------------------------------------
 
     async def _follow(
-        self, session: SessionId, view: View, subscriber: Subscriber
+        self, session: SessionId, subscriber: Subscriber
     ) -> AsyncGenerator[list[RunFrame] | None, None]:
         """Frames of a session from its first event on, without end; None is a sign of life."""
-        projector = Projector(session, view)
+        projector = Projector(session)
         seq = 0
         with self._hearing(session, subscriber) as ear:
             while True:
@@ -201,10 +200,8 @@ class RunStreams:
         foreign = cursor.epoch is not None and cursor.epoch != self._log.epoch
         return Cursor() if foreign or cursor.place > head else cursor
 
-    def _sent(self, page: list[RunFrame] | None, wanted: Wanted) -> Iterable[bytes]:
-        if page is None:
-            return [b": keepalive\n\n"]
-        return batches(self._frame(frame) for frame in page if wanted(frame))
+    def _sent(self, page: list[RunFrame] | None) -> Iterable[bytes]:
+        return [b": keepalive\n\n"] if page is None else batches(map(self._frame, page))
 
     def _frame(self, frame: RunFrame) -> Frame:
         key = self.key(frame)
@@ -242,10 +239,6 @@ def summary(seen: Iterable[dict[str, Any]]) -> dict[str, Any]:
     last: dict[str, Any] = ended[-1] if ended else {"reason": None}
     own = {key: value for key, value in last.items() if key not in ("type", "id", "processed_at")}
     return {**own, "text": said[-1] if said else "", "events": events}
-
-
-def _everything(_frame: RunFrame) -> bool:
-    return True
 
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -256,9 +256,9 @@ class AgentRunRoutes:
         if request.url.path.endswith("/stream") or (streams and request.method == "GET"):
             self._streams.admit()
             ends = request.query_params.get("until") == "ended"
-            return self._streams.of_session(found.session, "run", cursor, ends=ends)
+            return self._streams.of_session(found.session, cursor, ends=ends)
         limit = _number(request, "limit", 100, 1, _PAGE_MAX)
-        frames, more = await self._streams.page(found.session, "run", cursor, limit)
+        frames, more = await self._streams.page(found.session, cursor, limit)
         events = [frame.data for frame in frames]
         return json_response((200, {"events": events, "next": more}))
 

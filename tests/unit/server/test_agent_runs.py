@@ -80,6 +80,9 @@ async def test_a_run_goes_on_when_its_reader_leaves_and_is_read_to_its_end_later
         url = f"/v1/agents/{BOT}/sessions/{session}/events/stream?until=ended"
         async with at.http.stream("GET", url, headers={"last-event-id": first[0].key}) as response:
             rest = [seen async for seen in Reader(response)]
+        last = {"last-event-id": rest[-1].key}
+        async with at.http.stream("GET", url, headers=last) as response:
+            assert [seen async for seen in Reader(response)] == []
         assert names(first + rest) == [
             "session.status_running",
             "agent.message",
