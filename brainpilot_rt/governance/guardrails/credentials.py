@@ -24,10 +24,8 @@ _HINTS: Final = Hints((*_PASSWORDS, *_KEYS))
 _NAME: Final = r"[A-Za-z0-9_-]{0,24}[\"'`*\]]{0,3}[ \t]{0,3}"
 _IS: Final = r"(?:=>|:=|==?|[:\uff1a=]|is(?: now)?\b|是|为)"
 _OPENS: Final = r"[ \t]{0,3}[\"'`*]{0,3}"
-_VALUE: Final = r"[^\s\"'`,;<>(){}\[\]。\uff0c\uff1b\u3001&]"
+_VALUE: Final = r"[!#$%*+./0-9:=?@A-Z\\^_a-z|~-]"
 _ASSIGNED: Final = re.compile(rf"{_NAME}{_IS}{_OPENS}({_VALUE}{{6,128}})(?![(\[{{]|{_VALUE})")
-_CUT: Final = re.compile(rf"{_NAME}(?:{_IS}|=|i|is no?)?{_OPENS}{_VALUE}{{0,129}}\Z")
-_LONGEST: Final = 192
 _IN_ADDRESS: Final = re.compile(r"://[!-.0-9;-?A-~]{0,64}:([!-.0-?A-~]{3,100})@")
 _PUBLIC: Final = re.compile(
     r"(?:page|next|prev|previous|continuation|csrf|sync|cursor|public)[_-]?\Z"
@@ -69,13 +67,8 @@ def find(text: str) -> Iterator[Hit]:
 
 
 def open_from(text: str) -> int:
-    """Where a secret may have been cut."""
-    lower = lowered(text)
-    first = min(_FORMATS.open_from(text), run_at_end(text, WORD, REACH), _HINTS.begun(lower))
-    for at, word in _HINTS.places(lower, max(0, len(text) - _LONGEST)):
-        if at < first and _CUT.match(text, at + len(word)):
-            first = at
-    return first
+    """Where a secret may have been cut; a value is one word, whatever stands before it."""
+    return min(_FORMATS.open_from(text), run_at_end(text, WORD, REACH))
 
 
 def _confidence(value: str, *, password: bool) -> float:

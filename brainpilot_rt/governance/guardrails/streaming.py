@@ -92,6 +92,6 @@ class Window:
         """Up to where nothing that follows can change what was found."""
         cut = max(start, min(one.check.open_from(text) for one in self._acting))
         for hit in reversed(merged((one.rank, hit) for one, hit in hits)):
-            if hit.end > cut or hit.end == len(text):
+            if hit.end > cut:
                 cut = min(cut, hit.start)
         return cut
