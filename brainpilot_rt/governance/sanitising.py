@@ -97,7 +97,7 @@ def without_hidden(text: str) -> tuple[str, int]:
 
 def escaped(text: str) -> str:
     r"""For a person who decides: everything is visible, what would hide as `\u{...}`."""
-    pattern = f"{_HIDDEN.pattern}|{_JOINERS.pattern}|[\\r\U000e0000-\U000e007f]"
+    pattern = f"{_HIDDEN.pattern}|{_JOINERS.pattern}|[\\r\u2028\u2029\U000e0000-\U000e007f]"
     return re.sub(
         pattern, lambda found: "".join(f"\\u{{{ord(one):04x}}}" for one in found[0]), text
     )

@@ -8,6 +8,7 @@ from brainpilot_rt.domain.ids import AgentName, CallId, SessionId
 from brainpilot_rt.sessions.views import ApprovalView
 from brainpilot_rt.supervision.agent_limits import Limits, Spent
 from brainpilot_rt.supervision.agent_records import Changes, FileType, Lifecycle, Profile
+from brainpilot_rt.supervision.answers import Decided, ReceiptOf
 from brainpilot_rt.supervision.approvals import Word
 from brainpilot_rt.supervision.profiles import Identity
 
@@ -108,8 +109,22 @@ class ApprovalsPort(Protocol):
         """An open approval by its id, or by the id of its call."""
         ...
 
-    async def decide(self, approval_id: str, word: Word, digest: str | None = None) -> ApprovalView:
-        """Decide; the first word counts."""
+    async def decide(
+        self,
+        approval_id: str,
+        word: Word,
+        digest: str | None = None,
+        receipt: ReceiptOf | None = None,
+    ) -> ApprovalView:
+        """Decide; the first word counts: Conflict for a later one."""
+        ...
+
+    async def decided(self, session: SessionId | None = None, limit: int = 1_000) -> list[Decided]:
+        """The latest decisions, newest first."""
+        ...
+
+    async def find_decided(self, approval_id: str) -> Decided:
+        """A decision by the id of its approval, or of its call."""
         ...
 
     async def answer_call(

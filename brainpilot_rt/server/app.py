@@ -32,6 +32,7 @@ from brainpilot_rt.server.routes.agent_profiles import (
     profile_rows,
 )
 from brainpilot_rt.server.routes.agent_runs import AgentRunRoutes, agent_run_rows
+from brainpilot_rt.server.routes.approvals import ApprovalRoutes, approval_rows
 from brainpilot_rt.server.routes.conversation import (
     AnswerBody,
     ConversationRoutes,
@@ -276,6 +277,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *_stream_rows(StreamRoutes(backend, streams)),
         *profile_rows(AgentProfileRoutes(backend, config)),
         *limit_rows(AgentLimitRoutes(backend, config)),
+        *approval_rows(ApprovalRoutes(backend, config)),
         *agent_run_rows(AgentRunRoutes(backend, config, RunStreams(backend, hub))),
         *managed_rows(backend, config, hub),
         *openai_rows(OpenAiRoutes(backend, config, hub)),

@@ -28,6 +28,8 @@ PING: Final = Frame("", b": ping\n\n")
 _STATELESS: Final = frozenset(
     {"letter_placed", "model_attempt_failed", "model_stalled", "notice_posted", "text_finished"}
     | {"text_started", "tool_planned", "trace_node_saved"}
+    | {"budget_exhausted", "budget_warned", "guardrail_fired", "model_selected", "spend_reserved"}
+    | {"tool_judged", "turn_rated"}
 )
 """Events after which no client needs a new state frame."""
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from brainpilot_rt.domain.events import Thinking
+from brainpilot_rt.domain.events import ApprovalDecided, Thinking
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.eventlog.port import Receipt
+from brainpilot_rt.sessions.views import ApprovalView
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +69,12 @@ class Liveness:
 
 ReceiptOf = Callable[[Any], Receipt]
 """Builds the durable answer (status, body) from a method's result, to be stored in the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An approval, and the word on it."""
+
+    asked: ApprovalView
+    word: ApprovalDecided
+    at_ms: int

@@ -7,9 +7,9 @@ as a record of kind `grant`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain import commands as cmd
@@ -17,16 +17,21 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
 from brainpilot_rt.domain.governing import ApprovalScope
 from brainpilot_rt.domain.ids import CallId, SessionId
-from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.governance.approvals import codes, decision_problem
 from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.views import ApprovalView
+from brainpilot_rt.supervision.answers import Decided, ReceiptOf
 from brainpilot_rt.supervision.records import Records
 
 HISTORY_MAX: Final = 1_000
 _LOOK_BACK: Final = 256
+_SESSIONS_BACK: Final = 20
+"""Sessions that are not in memory whose decisions are looked at, the newest."""
+_DECIDED: Final = "approval_decided"
+_BOTH: Final = frozenset({"approval_requested", _DECIDED})
 
 Matches: TypeAlias = Callable[[ev.Event], bool]
 
@@ -69,14 +74,25 @@ class Approvals:
         for one in self.open():
             if approval_id in (one.approval_id, one.call_id):
                 return one
-        raise NotFound(f"no approval {approval_id[:80]!r} is open", code="no_approval")
+        raise _never_asked(approval_id)
 
-    async def decide(self, approval_id: str, word: Word, digest: str | None = None) -> ApprovalView:
-        """Decide. The first word counts: NotFound when it is decided, or was never asked.
+    async def decide(
+        self,
+        approval_id: str,
+        word: Word,
+        digest: str | None = None,
+        receipt: ReceiptOf | None = None,
+    ) -> ApprovalView:
+        """Decide. The first word counts: Conflict when it is decided, NotFound when never asked.
 
         `digest`: what the caller saw; Conflict when that is not what would run.
         """
-        asked = self.find(approval_id)
+        try:
+            asked = self.find(approval_id)
+        except NotFound:
+            known = await self.find_decided(approval_id)
+            said = f"it was {known.word.decision} already, by {known.word.by}"
+            raise Conflict(f"this approval is not open any more: {said}", code=_DECIDED) from None
         if digest is not None and digest != asked.digest:
             raise Conflict("what would run is not what was shown; look again", code="stale_digest")
         now_ms = self._clock.now_ms()
@@ -86,6 +102,10 @@ class Approvals:
             decision, word.scope, asked.reasons, until_ms=until_ms, now_ms=now_ms
         ):
             raise BadRequest(wrong)
+
+        def answer(_events: Sequence[ev.Event], _at_ms: int) -> Receipt | None:
+            return None if receipt is None else receipt(asked)
+
         records = await self._manager.dispatch(
             asked.session,
             cmd.DecideApproval(
@@ -96,6 +116,7 @@ class Approvals:
                 note=word.note,
                 until_ms=until_ms,
             ),
+            answer,
         )
         if records and word.approve and word.scope == "agent":
             grant = {
@@ -107,6 +128,44 @@ class Approvals:
             }
             await self._records.put("grant", asked.approval_id, grant)
         return asked
+
+    async def decided(
+        self, session: SessionId | None = None, limit: int = HISTORY_MAX
+    ) -> list[Decided]:
+        """The latest decisions, newest first; of one session, or of those in memory and some more.
+
+        What was decided long before in other sessions is in their own history.
+        """
+        found: list[Decided] = []
+        for one in [session] if session is not None else await self._recent():
+            found += await self._decided_in(one, min(limit, HISTORY_MAX))
+        return sorted(found, key=lambda one: one.at_ms, reverse=True)[:limit]
+
+    async def find_decided(self, approval_id: str) -> Decided:
+        """A decision by the id of its approval, or of its call. NotFound when none is known."""
+        for one in await self.decided():
+            if approval_id in (one.asked.approval_id, one.asked.call_id):
+                return one
+        raise _never_asked(approval_id)
+
+    async def _recent(self) -> list[SessionId]:
+        resident = [state.session for state in self._manager.resident()]
+        rows = [row.session for row in (await self._log.sessions())[:_SESSIONS_BACK]]
+        return list(dict.fromkeys([*resident, *rows]))
+
+    async def _decided_in(self, session: SessionId, limit: int) -> list[Decided]:
+        asked: dict[str, ApprovalView] = {}
+        found: list[Decided] = []
+        events = max(2 * limit, _LOOK_BACK)
+        for one in await self._log.read_back(session, limit=events, types=_BOTH):
+            match one.event:
+                case ev.ApprovalRequested() as event:
+                    asked[event.approval_id] = _view(one, event)
+                case ev.ApprovalDecided(approval_id=key) as word if key in asked:
+                    found.append(Decided(asked[key], word, one.at_ms))
+                case _:
+                    pass
+        return found
 
     async def answer_call(
         self, session: SessionId, call_id: CallId, content: str, *, is_error: bool
@@ -172,19 +231,23 @@ class Approvals:
         finally:
             undo()
 
-    async def history(self, limit: int = 100) -> list[Mapping[str, Any]]:
-        """The latest decisions over the sessions in memory, newest first."""
-        found: list[tuple[int, Mapping[str, Any]]] = []
-        for state in self._manager.resident():
-            decided = await self._log.read_back(
-                state.session, limit=min(limit, HISTORY_MAX), types=frozenset({"approval_decided"})
-            )
-            found += [
-                (
-                    one.at_ms,
-                    {"session": state.session, "at_ms": one.at_ms, **one.event.model_dump()},
-                )
-                for one in decided
-            ]
-        found.sort(key=lambda pair: pair[0], reverse=True)
-        return [body for _, body in found[:limit]]
+
+def _view(recorded: ev.Recorded, event: ev.ApprovalRequested) -> ApprovalView:
+    return ApprovalView(
+        approval_id=event.approval_id,
+        session=recorded.session,
+        agent=event.agent,
+        run_id=event.run_id,
+        call_id=event.call_id,
+        tool=event.tool,
+        arguments=event.arguments,
+        digest=event.digest,
+        definition=event.definition,
+        reasons=event.reasons,
+        asked_ms=recorded.at_ms,
+        expires_ms=event.expires_ms,
+    )
+
+
+def _never_asked(approval_id: str) -> NotFound:
+    return NotFound(f"no approval {approval_id[:80]!r} is open", code="no_approval")

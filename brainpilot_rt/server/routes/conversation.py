@@ -6,7 +6,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest, MemoryFull, NotFound, Unavailable
+from brainpilot_rt.domain.errors import BadRequest, Conflict, MemoryFull, NotFound, Unavailable
 from brainpilot_rt.domain.ids import (
     CallId,
     RequestId,
@@ -19,7 +19,10 @@ from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend, Posted
+from brainpilot_rt.server.routes.approvals import check_decider
 from brainpilot_rt.server.routes.sessions import session_of
+from brainpilot_rt.server.wires.shown import answered
+from brainpilot_rt.supervision.approvals import Word
 
 _ANSWER = "user_input_response"
 
@@ -120,16 +123,36 @@ class ConversationRoutes:
         answer = body.answer.strip()
         if not answer:
             raise BadRequest("invalid answer", code="invalid_body")
-        receipt = receipt_of(request, _answered)
         try:
-            outcome = await self._backend.answer(
-                session, RequestId(body.request_id), answer, receipt
-            )
+            if any(
+                body.request_id == one.approval_id for one in self._backend.approvals.open(session)
+            ):
+                outcome = await self._decide(request, body.request_id, answer)
+            else:
+                outcome = await self._backend.answer(
+                    session, RequestId(body.request_id), answer, receipt_of(request, _answered)
+                )
         except Unavailable as fault:
             problem = {"error": fault.message, "detail": fault.message, "code": fault.code}
             retry = {"status": "retry", "reason": "persistence_unavailable"}
             return json_response((503, retry | problem))
         return json_response(_answered(outcome))
+
+    async def _decide(
+        self, request: Request, approval_id: str, answer: str
+    ) -> Literal["ok", "stale"]:
+        """An approval, shown as a question to clients that know nothing else."""
+        check_decider(request, self._backend.agents)
+        approve = answered(answer)
+        if approve is None:
+            wrong = "this is answered by Approve or Deny"
+            raise BadRequest("invalid answer", code="invalid_body", detail=wrong)
+        receipt = receipt_of(request, lambda _: _answered("ok"))
+        try:
+            await self._backend.approvals.decide(approval_id, Word(approve=approve), None, receipt)
+        except Conflict:
+            return "stale"
+        return "ok"
 
     async def interrupt(self, request: Request) -> Response:
         """POST /sessions/{id}/interrupt: answers once everything has really stopped."""

@@ -45,6 +45,7 @@ from brainpilot_rt.domain.events import (
 )
 from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.values import Value
+from brainpilot_rt.server.wires.brainpilot_governing import BESIDE
 
 Frame: TypeAlias = dict[str, Any]
 """A JSON object, ready to be written."""
@@ -337,6 +338,11 @@ def _trace_node(event: TraceNodeSaved) -> list[Frame]:
     return [custom("trace_node", value, agent_name=event.agent)]
 
 
+def _beside(known: Callable[[Any], list[Frame]]) -> Callable[[Any], list[Frame]]:
+    """The event under its own name, and then what BrainPilot knows that says the same."""
+    return lambda event: [*by_name(event), *known(event)]
+
+
 BODIES: Final[dict[type[Value], Callable[[Any], list[Frame]]]] = {
     AgentCreated: _agent_created,
     AgentStopped: _agent_stopped,
@@ -369,5 +375,6 @@ BODIES: Final[dict[type[Value], Callable[[Any], list[Frame]]]] = {
     ToolFinished: _tool_finished,
     ToolPlanned: _tool_planned,
     TraceNodeSaved: _trace_node,
+    **{kind: _beside(known) for kind, known in BESIDE.items()},
 }
 """How an event class is shown; every other class goes through `by_name`."""

@@ -1,14 +1,15 @@
 """The BrainPilot wire, values that are not events: sessions, agents, letters, the state.
 
 The state frame is the authority on what is going on: it comes first and last on every connect, and
-after every change. It carries the open questions too, so that whoever joins late can answer them
-without a second copy of the frame that asked.
+after every change. It carries the open questions and approvals too, so that whoever joins late can
+answer them without a second copy of the frame that asked.
 """
 
 from typing import Any
 
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.server.ports import Liveness
+from brainpilot_rt.server.wires.approvals import approval_json
 from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.brainpilot_bodies import Frame, custom
 from brainpilot_rt.sessions.views import (
@@ -138,6 +139,11 @@ def state_json(view: SessionView) -> Frame:
         "tokenUsage": {"total": usage_json(view.usage), "byAgent": by_agent},
         "costUsd": None if view.cost_usd is None else str(view.cost_usd),
         "questions": [_question_json(question) for question in view.questions],
+        "approvals": [approval_json(one) for one in view.approvals],
+        "budget": {
+            "capUsd": None if view.cap_usd is None else str(view.cap_usd),
+            "spentUsd": str(view.spent_usd),
+        },
         "tasks": tasks_json(view),
         "domainResources": view.domain_resources,
         "thinkingLevel": view.thinking,

@@ -332,6 +332,8 @@ async def test_every_change_needs_more_than_reading_and_every_start_of_work_ever
         assert ("POST", "/v1/agents/{id}/run") in everything
         assert ("POST", "/v1/agent/bootstrap") in everything
         assert {key for key in everything if not key[1].startswith("/v1/")} == {
+            ("POST", "/approvals/{id}/approve"),
+            ("POST", "/approvals/{id}/deny"),
             ("POST", "/sessions"),
             ("DELETE", "/sessions/{id}"),
             ("POST", "/sessions/{id}/messages"),
