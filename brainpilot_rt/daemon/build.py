@@ -36,9 +36,11 @@ from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.backend import Backend
-from brainpilot_rt.supervision.completions import Completions, ungoverned
+from brainpilot_rt.supervision.chatcalls import governed_chat
+from brainpilot_rt.supervision.completions import Completions
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.crew import Crew
+from brainpilot_rt.supervision.governing import Governing, Grounds, govern
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.memories import Memories
@@ -125,7 +127,12 @@ async def built(
             manager, settings.data_dir, settings.mailbox_dir, settings.environment
         )
         traces = Traces(log, ground.hub)
-        organs, supervisor = await _organs(ground, worktrees, traces)
+        register = _Register(agents, approvals, records)
+        organs, supervisor = await _organs(ground, register, worktrees, traces)
+        hit("boot.money.before")
+        await organs.governing.load()
+        hit("boot.money.after")
+        ground.tasks.spawn(organs.governing.router.load(), name="memory of rewards")
         storage = Storage(manager, log)
         ground.tasks.spawn(storage.watch(), name="watch over the log", endless=True)
         lag = LoopLag(ground.clock, interval_s=0.25, window=240, watchdog=True)
@@ -144,7 +151,11 @@ async def built(
             agents=agents,
             approvals=approvals,
             records=records,
-            completions=_completions(ground, organs),
+            completions=Completions(
+                governed_chat(organs.governing.calls, manager),
+                ground.template.current,
+                ground.new_id,
+            ),
             identity=(__version__, instance_id),
             begin_stop=ground.stop.ask,
             memory_full=partial(memory_full, settings.mem_limit_mb),
@@ -229,10 +240,6 @@ async def _secrets(
     return secrets, template, token
 
 
-def _completions(ground: _Ground, organs: Organs) -> Completions:
-    return Completions(ungoverned(organs.stream), ground.template.current, ground.new_id)
-
-
 async def _agents(ground: _Ground) -> tuple[AgentProfiles, Approvals, Records]:
     """What is kept for all sessions; registered agents are of the team before any mail is read."""
     records = Records(ground.log, ground.manager)
@@ -277,8 +284,35 @@ async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice,
     return office, missing
 
 
+@dataclass(frozen=True, slots=True)
+class _Register:
+    """What is kept for all sessions."""
+
+    agents: AgentProfiles
+    approvals: Approvals
+    records: Records
+
+
+def _governing(ground: _Ground, register: _Register, dispatcher: Dispatcher) -> Governing:
+    settings, crew = ground.settings, ground.crew
+    grounds = Grounds(
+        log=ground.log,
+        manager=ground.manager,
+        records=register.records,
+        approvals=register.approvals,
+        secrets=ground.secrets,
+        clock=ground.clock,
+        new_id=ground.new_id,
+        stream=crew.stream or dispatcher.stream,
+        providers=lambda: dispatcher.providers,
+        is_free=lambda model: crew.stream is not None or dispatcher.costs_nothing(model),
+        agent_caps=register.agents.limits.caps,
+    )
+    return govern(grounds, settings.budgets, settings.routing, settings.guard)
+
+
 async def _organs(
-    ground: _Ground, worktrees: Worktrees, traces: Traces
+    ground: _Ground, register: _Register, worktrees: Worktrees, traces: Traces
 ) -> tuple[Organs, Supervisor]:
     settings = ground.settings
     retrieval = await _retrieval(ground)
@@ -332,6 +366,7 @@ async def _organs(
         thinking=settings.thinking,
         attempts_max=settings.sessions.attempts_max,
         secrets=ground.secrets,
+        governing=_governing(ground, register, dispatcher),
     )
     Summaries(organs)
     supervisor = Supervisor(organs, ground.tasks, ground.clock)

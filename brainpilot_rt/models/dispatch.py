@@ -120,6 +120,13 @@ class Dispatcher:
             return False
         return profile.dialect is Dialect.OFFLINE
 
+    def costs_nothing(self, model: ModelRef | None) -> bool:
+        """Whether a call of this model (None: the default) costs no money."""
+        try:
+            return self._providers.resolve(model)[0].free
+        except FatalFault:
+            return False
+
     async def warm(self) -> None:
         """Import what the default provider needs, at an idle moment."""
         profile = next(

@@ -50,9 +50,10 @@ def admit(state: SessionState, events: Iterable[ev.Event]) -> list[ev.Event]:
                 | ev.ConversationCompacted(run_id=run_id)
                 | ev.CompactionFailed(run_id=run_id)
                 | ev.ModelSelected(run_id=run_id)
+                | ev.SpendReserved(run_id=run_id)
                 | ev.TurnRated(run_id=run_id)
                 | ev.ToolJudged(run_id=run_id)
-            ) if run_id not in state.runs:
+            ) if state.exists and run_id not in state.runs:
                 raise Conflict(f"{event.type}: run {run_id} has ended", code="fenced")
             case ev.ToolPlanned(call_id=begins) | ev.SpendReserved(reservation_id=begins):
                 begun.add(begins)

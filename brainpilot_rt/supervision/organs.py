@@ -16,6 +16,7 @@ from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import AgentSettings, ThinkingSettings
 from brainpilot_rt.supervision.conversations import Conversations
+from brainpilot_rt.supervision.governing import Governing
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.secrets import Secrets
@@ -64,6 +65,8 @@ class Organs:
     settings: AgentSettings
     thinking: ThinkingSettings
     attempts_max: int
+    governing: Governing
+    """Records, money, routing, guardrails, rules for tools, approvals."""
     circuits: Circuits = field(default_factory=Circuits)
     free: Callable[[ModelRef | None], bool] = lambda _model: False
     """Whether a call of this model (None: the default) costs nothing."""

@@ -70,7 +70,7 @@ class RunProgram:
     def offer(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Of the agent's tools, those the program allows in the next turn."""
         return choice.offer(
-            self._now(), names, first=self._is_first(), planned=self.plan.known is not None
+            self.now, names, first=self._is_first(), planned=self.plan.known is not None
         )
 
     def guidance(self) -> str:
@@ -78,7 +78,7 @@ class RunProgram:
         known = self.plan.known
         if known is not None:
             return self.plan.guidance(known)
-        program = self._now()
+        program = self.now
         if program == "research":
             return self._research.guidance()
         return choice.guidance(program, first=self._is_first())
@@ -102,7 +102,7 @@ class RunProgram:
         complaint, facts = await self._research.judge(
             said,
             run.record.prompts.get("evidence", 0),
-            asked=self._now() == "research",
+            asked=self.now == "research",
             owed=request == "research",
         )
         return (self._prompt(turn, complaint, "evidence") if complaint else None), facts
@@ -196,7 +196,9 @@ class RunProgram:
         state = self._organs.manager.state(self._identity.session)
         return state.runs.get(self._identity.run_id)
 
-    def _now(self) -> ProgramName:
+    @property
+    def now(self) -> ProgramName:
+        """By which it works."""
         run = self._run()
         return self._program or (run.record.program if run else None) or "react"
 

@@ -51,6 +51,10 @@ class Wanted:
     failed: tuple[ModelRef, ...] = ()
     within: tuple[str, ...] = ()
     """Patterns `provider:model` the caller allows; empty: all."""
+    prefer: str = ""
+    """`fast`, `floor` (the cheapest) or `best` (so far): nothing is tried out; empty: it is."""
+    cost_max_usd: Decimal | None = None
+    """What the turn may cost by its estimate; None: whatever it costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,9 @@ class Router:
             turn = Turn(task_class=wanted.task_class, arms=(), pinned=pinned, failed=wanted.failed)
             return self._decided(turn)
         models = self.candidates(auto=wanted.auto, within=wanted.within)
+        if wanted.prefer:
+            models = [one for one in models if one not in wanted.failed] or models
+            models = [await self._preferred(models, wanted)]
         arms = [await self._arm(model, wanted) for model in models] if len(models) > 1 else []
         turn = Turn(
             task_class=wanted.task_class,
@@ -168,6 +175,16 @@ class Router:
                 if ref not in found and not free_aside and (not patterns or _allowed(ref, patterns))
             ]
         return found
+
+    async def _preferred(self, models: list[ModelRef], wanted: Wanted) -> ModelRef:
+        """The first of the models by what is preferred; unknown ones come last."""
+        if wanted.prefer == "floor":
+            costs = {one: (await self._quote(one, wanted.usage)).counted_usd for one in models}
+            return min(models, key=lambda one: costs[one])
+        known = {one: self.known(wanted.task_class, one) for one in models}
+        if wanted.prefer == "fast":
+            return min(models, key=lambda one: known[one].latency_ms or float("inf"))
+        return max(models, key=lambda one: known[one].rewards.mean if known[one].samples else -1.0)
 
     async def _arm(self, model: ModelRef, wanted: Wanted) -> Arm:
         usage, cached = wanted.usage, min(wanted.cached, wanted.usage.input)

@@ -6,13 +6,13 @@ from the call's own id.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import Conflict
+from brainpilot_rt.domain.errors import CommandRejected, Conflict
 from brainpilot_rt.domain.ids import AgentName, CallId, LetterId, RequestId, TaskId
 from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.messages import ToolCall
@@ -23,10 +23,11 @@ from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.gates import ToolGate
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
+from brainpilot_rt.supervision.toolgate import Desk, RunGate
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Registry, Tool
 from brainpilot_rt.tools.runner import CallOutcome, RunnerPorts
-from brainpilot_rt.tools.steps import Allow, Refuse, Verdict
+from brainpilot_rt.tools.steps import Refuse, Verdict
 from brainpilot_rt.trace import graph
 
 CALL_PREFIX = "call_"
@@ -36,16 +37,26 @@ class ToolPorts:
     """The ports of one run's tools."""
 
     def __init__(
-        self, organs: Organs, identity: RunIdentity, registry: Registry, program: RunProgram
+        self,
+        organs: Organs,
+        identity: RunIdentity,
+        registry: Registry,
+        program: RunProgram,
+        spent: Callable[[], bool],
     ) -> None:
+        """`spent`: whether a budget of the run is used up."""
         self._organs = organs
+        self._spent = spent
+        self._governed = RunGate(
+            organs.governing.governor, identity, registry, _roots(organs, identity)
+        )
+        self._desk = Desk()
         self._plan = program.plan
         self._gate_of_run = ToolGate(organs, identity, program.end)
         self._identity = identity
         self._registry = registry
         self._session = identity.session
         self._turn = 0
-        self._pending: tuple[ev.Event, ...] = ()
         self._attempts: dict[CallId, int] = {}
 
     def begin(
@@ -59,7 +70,7 @@ class ToolPorts:
         """The next batch; its first commit will hold `preceding` and what is planned."""
         self._turn = turn
         planned = () if resumed else tuple(self._planned(call) for call in calls)
-        self._pending = (*preceding, *planned, *self._gate_of_run.begin(calls))
+        self._desk.pending = (*preceding, *planned, *self._gate_of_run.begin(calls))
         run = self._organs.manager.state(self._session).runs.get(self._identity.run_id)
         begun = {one.call_id for one in run.calls.values() if one.started} if run else set[CallId]()
         self._attempts = {call.call_id: 2 if call.call_id in begun else 1 for call in calls}
@@ -73,9 +84,6 @@ class ToolPorts:
             finished=self._finished,
             review=self._review,
         )
-
-    async def _review(self, _call: ToolCall, text: str) -> str:
-        return self._organs.secrets.text(text)
 
     # --- the record of calls --------------------------------------------------------------
 
@@ -92,18 +100,24 @@ class ToolPorts:
         )
 
     async def _gate(self, call: ToolCall, tool: Tool) -> Verdict:
-        del tool
         agent = self._organs.manager.state(self._session).agents[self._identity.agent]
         if agent.run_id != self._identity.run_id:
             return Refuse("this run has ended")
         if call.name not in self._registry:
             return Refuse("not offered to this agent")
+        if self._spent():
+            return Refuse("skipped: the budget is exhausted")
         why, facts = self._gate_of_run.check(call)
-        self._pending += facts
-        return Refuse(why) if why else Allow()
+        self._desk.note(*facts)
+        if why:
+            return Refuse(why)
+        return await self._governed.judge(call, tool, self._turn, self._desk)
+
+    async def _review(self, call: ToolCall, text: str) -> str:
+        return await self._governed.review(call, text, self._turn, self._desk)
 
     async def _started(self, calls: tuple[ToolCall, ...]) -> None:
-        pending, self._pending = self._pending, ()
+        pending = self._desk.take()
         started = [
             ev.ToolStarted(
                 run_id=self._identity.run_id,
@@ -120,7 +134,7 @@ class ToolPorts:
         if result.status == "interrupted" and self._organs.liveness.closing:
             return  # the daemon stops: the call stays open, its class decides at the next start
         # Taken before the commit: who is cancelled meanwhile must not say it again.
-        pending, self._pending = self._pending, ()
+        pending = self._desk.take()
         await self._organs.manager.record(
             self._session,
             *pending,
@@ -282,6 +296,14 @@ class ToolPorts:
     async def _search(self, query: str, top_k: int) -> Passages:
         organs = self._organs
         return await organs.search(self._session, organs.workspace(self._session), query, top_k)
+
+
+def _roots(organs: Organs, identity: RunIdentity) -> dict[str, str]:
+    """Folders of this machine, as models know them; none where the work tree is refused."""
+    try:
+        return {str(organs.workspace(identity.session).root): "/workspace"}
+    except CommandRejected:
+        return {}
 
 
 def _withdrawn(state: SessionState, call_id: CallId) -> list[ev.Event]:

@@ -7,7 +7,7 @@ run again after a crash does nothing twice (D7).
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, Literal
 
 from brainpilot_rt.agents.definition import AgentDefinition, RequestContext
@@ -25,12 +25,15 @@ from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest, ReplyFini
 from brainpilot_rt.domain.tools import ToolResult, ToolSpec
 from brainpilot_rt.sessions.runs import silent
 from brainpilot_rt.sessions.state import RunState, SessionState
+from brainpilot_rt.supervision.calls import RunCalls
 from brainpilot_rt.supervision.contexts import RunContext
 from brainpilot_rt.supervision.crew import equip
+from brainpilot_rt.supervision.money import Caller
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.supervision.stalls import StallWatch
 from brainpilot_rt.supervision.toolports import CALL_PREFIX, ToolPorts
+from brainpilot_rt.supervision.turnroute import TurnRoute
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.tools.runner import RunnerLimits, ToolRunner
 
@@ -59,7 +62,7 @@ class RunWiring:
             model=organs.model_of(state.provider_id, state.model_id),
             thinking=state.thinking,
             prompt=organs.prompts().get(run.agent),
-            max_turns=organs.settings.max_turns or None,
+            max_turns=_turns_left(state, run, organs.settings.max_turns),
             labels=state.labels,
         )
         self.definition: AgentDefinition = organs.profile(agent.role).create(context)
@@ -68,7 +71,26 @@ class RunWiring:
         self._held: tuple[ev.Event, ...] = ()
         allowed = equip(tools, self.definition, organs.grants(agent.role))
         self._specs = {spec.name: spec for spec in allowed.specs()}
-        self.tool_ports = ToolPorts(organs, self.identity, allowed, self.program)
+        governing = organs.governing
+        caller = Caller(
+            session=state.session,
+            agent=run.agent,
+            run_id=run.run_id,
+            root_id=run.root_id,
+            host_run_id=run.host_run_id,
+        )
+        self._calls = RunCalls(governing.calls, caller, self)
+        self._route = TurnRoute(
+            self.identity,
+            manager=organs.manager,
+            log=organs.log,
+            router=governing.router,
+            estimate=governing.calls.money.expected.before,
+            now_ms=organs.clock.now_ms,
+        )
+        self.tool_ports = ToolPorts(
+            organs, self.identity, allowed, self.program, lambda: self._calls.spent
+        )
         self.runner = ToolRunner(
             allowed,
             self.tool_ports.runner_ports(),
@@ -83,7 +105,7 @@ class RunWiring:
         """The world as the turn loop sees it."""
         return TurnPorts(
             stream=self._stream,
-            emit=self._emit,
+            emit=self.record,
             show=self._show,
             offer=self._offer,
             call_tools=self._call_tools,
@@ -114,8 +136,9 @@ class RunWiring:
         held, self._held = self._held, ()
         return (*held, *facts)
 
-    async def _emit(self, *events: ev.Event) -> list[ev.Recorded]:
-        return await self._organs.manager.record(self._session, *self.preceded(*events))
+    async def record(self, *facts: ev.Event) -> list[ev.Recorded]:
+        """Commit facts, after those that were held."""
+        return await self._organs.manager.record(self._session, *self.preceded(*facts))
 
     def _show(
         self,
@@ -132,7 +155,8 @@ class RunWiring:
         organs = self._organs
         if organs.liveness.closing:
             raise asyncio.CancelledError  # the daemon stops: this turn is asked at the next start
-        stream = organs.stream(request)
+        wanted = await self._route.wanted(request, self.program.now)
+        stream = self._calls.stream(request, wanted)
         hear = organs.secrets.hearing()
         watch = StallWatch(
             organs.settings.stall_notice_s, lambda silent_s: self._stalled(request.turn, silent_s)
@@ -141,14 +165,15 @@ class RunWiring:
             with organs.liveness.hold("model_call"):
                 async for event in stream:
                     watch.heard()
+                    if isinstance(event, ReplyFinished) and self._calls.last is not None:
+                        self._route.went(self._calls.last, event.usage)
                     for one in hear(event):
                         yield (
                             _own_ids(one, organs.new_id) if isinstance(one, ReplyFinished) else one
                         )
         finally:
             watch.stop()
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
+            await stream.aclose()
 
     def _stalled(self, turn: int, silent_s: int) -> None:
         stalled = ev.ModelStalled(
@@ -163,7 +188,7 @@ class RunWiring:
     async def _notice(self, stalled: ev.ModelStalled) -> None:
         """Advice, no more: when the log can not take it, or the run has ended, it is not given."""
         try:
-            await self._emit(stalled)
+            await self.record(stalled)
         except (CommandRejected, Unavailable) as fault:
             _log.warning("%s is silent, which can not be recorded: %s", self.run_id, fault)
 
@@ -180,7 +205,9 @@ class RunWiring:
         resumed: bool,
     ) -> list[ToolResult]:
         self.tool_ports.begin(calls, turn, self.preceded(*preceding), resumed=resumed)
-        return await self.runner.run(calls)
+        results = await self.runner.run(calls)
+        await self._calls.rate(turn, results)
+        return results
 
     async def _boundary(
         self, turn: int, preceding: tuple[ev.Event, ...]
@@ -232,7 +259,7 @@ class RunWiring:
         self.hold(*facts)
         if prompted is None:
             return None
-        await finish_shielded(self._emit(*preceding, prompted))
+        await finish_shielded(self.record(*preceding, prompted))
         return UserMessage(text=prompted.text)
 
     def _assemble(self, history: Sequence[Message], marker: str, final: bool) -> Assembled:  # noqa: FBT001 - the port's signature
@@ -247,6 +274,18 @@ class RunWiring:
             if running.call_id == call_id:
                 return await self.runner.interrupt(running.call_id)
         return False
+
+
+def _turns_left(state: SessionState, run: RunState, most: int) -> int | None:
+    """Model calls that this run may make: the daemon's bound, and what is left of its request's."""
+    host = state.host_turn
+    if host is None or (host.agent, host.root_id) != (run.agent, run.root_id):
+        return most or None
+    if host.limits.max_turns is None:
+        return most or None
+    # A run that goes on after a crash counts from where the one before it was.
+    left = max(1, host.limits.max_turns - host.turns + run.first_turn)
+    return min(left, most) if most else left
 
 
 def _own_ids(reply: ReplyFinished, new_id: NewId) -> ReplyFinished:

@@ -36,16 +36,26 @@ from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.audit import Audit
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.state import SessionState
-from brainpilot_rt.settings import AgentSettings, SessionLimits, ThinkingSettings
+from brainpilot_rt.settings import (
+    AgentSettings,
+    BudgetSettings,
+    GuardSettings,
+    RoutingSettings,
+    SessionLimits,
+    ThinkingSettings,
+)
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.answers import Interrupted, NewSession, Posted
 from brainpilot_rt.supervision.backend import Backend
-from brainpilot_rt.supervision.completions import Completions, ungoverned
+from brainpilot_rt.supervision.chatcalls import governed_chat
+from brainpilot_rt.supervision.completions import Completions
 from brainpilot_rt.supervision.conversations import Conversations
+from brainpilot_rt.supervision.governing import Grounds, govern
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
+from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.supervision.sources import Sources
@@ -198,6 +208,13 @@ class Setup:
     """What retrieval finds."""
     free: bool = False
     """Model calls cost nothing, so that messages are classified by the model."""
+    providers: Providers = field(default_factory=Providers)
+    """The models there are; `stream` answers for all of them."""
+    paid: bool = False
+    """Model calls cost money, so that they reserve it first."""
+    budgets: BudgetSettings = field(default_factory=BudgetSettings)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    guard: GuardSettings = field(default_factory=GuardSettings)
     mail: bool = False
     """Serve mailbox directories."""
     clock: Clock | None = None
@@ -265,6 +282,24 @@ class _Parts:
             thinking=setup.thinking,
             free=lambda _model: setup.free,
             attempts_max=setup.limits.attempts_max,
+            governing=govern(
+                Grounds(
+                    log=log,
+                    manager=self.manager,
+                    records=self.register.records,
+                    approvals=self.register.approvals,
+                    secrets=Secrets(),
+                    clock=clock,
+                    new_id=new_id,
+                    stream=stream,
+                    providers=lambda: setup.providers,
+                    is_free=lambda _model: not setup.paid,
+                    agent_caps=self.register.agents.limits.caps,
+                ),
+                setup.budgets,
+                setup.routing,
+                setup.guard,
+            ),
         )
         Summaries(self.organs)
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
@@ -295,7 +330,11 @@ class _Parts:
             agents=self.register.agents,
             approvals=self.register.approvals,
             records=self.register.records,
-            completions=Completions(ungoverned(self.organs.stream), Providers, self.organs.new_id),
+            completions=Completions(
+                governed_chat(self.organs.governing.calls, self.manager),
+                Providers,
+                self.organs.new_id,
+            ),
             identity=("test", "test"),
             begin_stop=lambda: None,
             memory_full=lambda: False,
@@ -310,6 +349,7 @@ async def team(
     setup = setup or Setup()
     parts = _Parts(log, stream, root, setup)
     await parts.register.records.load()
+    await parts.organs.governing.load()
     sessions, _counts = await boot.repair_sessions(parts.manager, log)
     if setup.mail:
         unsettled = boot.open_mailboxes(parts.office, sessions)

@@ -117,7 +117,7 @@ async def test_a_retry_whose_letter_expired_ends_the_turn(tmp_path: Path):
 @pytest.mark.requirement("log-trouble")
 async def test_trouble_with_the_log_delays_a_run_and_loses_nothing(tmp_path: Path):
     model = ScriptedModel()
-    model.say("principal", "Hel", gate := Gate(), "lo")
+    model.say("principal", "Hello to ", gate := Gate(), "you")
     model.say("principal", "Hello.")
     log = memory_log()
     async with team(log, model.stream, tmp_path) as crew:
