@@ -144,5 +144,5 @@ async def world(folder: Path, setup: Setup | None = None) -> AsyncGenerator[Worl
 
 
 def names(frames: list[Seen]) -> list[str]:
-    """What the frames are."""
-    return [one.event for one in frames]
+    """What the frames are, without those about models, money and guardrails."""
+    return [one.event for one in frames if not one.event.startswith("br.")]

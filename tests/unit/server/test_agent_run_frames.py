@@ -116,6 +116,7 @@ def rated(turn: int, saved: str = "0.02") -> ev.TurnRated:
         task_class="search",
         reward=0.9,
         validity=1.0,
+        usage=Usage(input=7, output=3),
         cost_usd=Decimal("0.02"),
         baseline=GOOD,
         baseline_cost_usd=Decimal("0.04"),
@@ -288,6 +289,16 @@ def test_savings_are_signed_and_summed_over_the_run() -> None:
     assert [one["savingsUsd"] for one in saved] == [0.02, -0.01]
     assert [one["cumulativeSavingsUsd"] for one in saved] == [0.02, 0.01]
     assert [one["turnIndex"] for one in saved] == [0, 1]
+
+
+def test_a_model_that_failed_and_was_replaced_saves_nothing() -> None:
+    failed = rated(0).model_copy(update={"usage": Usage(), "validity": 0.0})
+    second = selected(0, GOOD, phase="fallback", instead_of=CHEAP)
+    frames = ran(began(), selected(0), failed, second, replied(0, "a"), ended())
+    assert "br.routing_savings" not in names(frames)
+    chosen = [one.data for one in frames if one.event == "br.model_selected"]
+    assert [one["turnIndex"] for one in chosen] == [0, 0]
+    assert chosen[1]["insteadOf"] == {"provider": "google", "model": "flash"}
 
 
 def test_turns_are_counted_over_all_runs_of_the_addressed_agent() -> None:

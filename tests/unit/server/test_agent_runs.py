@@ -42,8 +42,11 @@ async def test_a_run_streams_what_its_agent_does_and_ends(tmp_path: Path):
             "session.status_ended",
         ]
         assert frames[0].data["sessionId"] == reader.session
-        assert frames[3].data["isError"] is False
-        assert [one.data["turnIndex"] for one in frames if "turnIndex" in one.data] == [0, 0, 0, 1]
+        shown = {one.event: one.data for one in frames}
+        assert shown["agent.tool_result"]["isError"] is False
+        turns = [one.data["turnIndex"] for one in frames if "turnIndex" in one.data]
+        assert turns == sorted(turns)
+        assert set(turns) == {0, 1}
         assert frames[-1].data["reason"] == "completed"
         assert frames[-1].data["totalTurns"] == 2
         assert at.crew.state(SessionId(reader.session)).title == "look around"
@@ -89,7 +92,7 @@ async def test_a_run_goes_on_when_its_reader_leaves_and_is_read_to_its_end_later
             "session.status_idle",
             "session.status_ended",
         ]
-        assert rest[0].data["text"] == "Late, but here."
+        assert [one.data["text"] for one in rest if "text" in one.data] == ["Late, but here."]
 
 
 async def test_any_cursor_goes_on_with_the_very_next_frame(tmp_path: Path):
