@@ -147,5 +147,5 @@ async def test_a_killed_daemon_finds_its_programs_by_their_mark(tmp_path: Path):
     async with pool_of(chaos(), folder=tmp_path) as pool:
         pid = int((await call(pool, tmp_path, "mcp__chaos__fork")).content)
         assert alive(pid)
-        await process.end_marked(MARKER, "bp-test-", grace_s=1.0)
+        await process.end_marked(MARKER, str(tmp_path), grace_s=1.0)
         await until(lambda: not alive(pid))

@@ -33,7 +33,9 @@ async def pool_of(
     tasks = TaskSet(on_crash=lambda name, error: pytest.fail(f"{name}: {error!r}"))
     around = Surroundings(
         tasks=tasks,
-        dial=dialer(limits, cwd=folder, marker_prefix="bp-test-", new_id=UlidSource(SystemClock())),
+        dial=dialer(
+            limits, cwd=folder, marker_prefix=str(folder), new_id=UlidSource(SystemClock())
+        ),
         on_change=lambda _server, _tool, _old, _new: None,
         dice=lambda: 0.0,
         version="1",
