@@ -16,6 +16,7 @@ from brainpilot_rt.domain.errors import BadRequest, Forbidden, NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.governance.access import SCOPES
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.callers import calling_agent, refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response, unrecorded
 from brainpilot_rt.server.ports import Backend
@@ -72,16 +73,12 @@ class _Routes:
 
     async def owners(self, request: Request) -> dict[str, Any]:
         """The body of a request that no agent may make with its own token."""
-        if (agent := self.caller(request)) is not None:
-            raise Forbidden(f"the token of agent {agent!r} may not manage agents", code="rbac")
+        refuse_agents(request, self.agents, "manage agents")
         return await self.values(request)
 
     def caller(self, request: Request) -> AgentName | None:
         """The agent whose token was used, if it was one's."""
-        tokens = [request.headers.get("authorization", "").partition(" ")[2].strip()]
-        tokens.append(request.headers.get("x-api-key", ""))
-        found = (self.agents.agent_of(token) for token in tokens if token)
-        return next((agent for agent in found if agent is not None), None)
+        return calling_agent(request, self.agents)
 
     def named(self, request: Request) -> AgentName:
         """The agent a path names, which there is."""

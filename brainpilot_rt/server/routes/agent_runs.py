@@ -30,6 +30,7 @@ from brainpilot_rt.domain.ids import (
 from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX
 from brainpilot_rt.eventlog.ledger import Which, to_usd
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.cursors import parse_session_cursor
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
@@ -271,6 +272,8 @@ class AgentRunRoutes:
         flat = "events" not in values
         given = [values] if flat else parse(SteeringBody, values).events
         events = [parse(Steering, one) for one in given]
+        if any(one.type == "user.tool_confirmation" for one in events):
+            refuse_agents(request, self._backend.agents, "decide about calls")
         done = [await self._take(agent, found.session, one) for one in events]
         return json_response((200, done[0] if flat else {"events": done}))
 
@@ -311,13 +314,19 @@ class AgentRunRoutes:
         return f"interrupt_{view.host_run_id}"
 
     async def _confirm(self, session: SessionId, event: Steering) -> str:
-        asked = self._backend.approvals.find(_needed(event.tool_use_id, "tool_use_id"))
-        if asked.session != session:
-            raise NotFound(f"nothing of that id waits in session {session!r}", code="no_approval")
+        """The first word counts; a later one is told so."""
+        approvals = self._backend.approvals
+        wanted = _needed(event.tool_use_id, "tool_use_id")
         if event.result is None:
             raise BadRequest("result is allow or deny", code="invalid_event")
+        try:
+            asked = approvals.find(wanted)
+        except NotFound:
+            asked = (await approvals.find_decided(wanted)).asked
+        if asked.session != session:
+            raise NotFound(f"nothing of that id waits in session {session!r}", code="no_approval")
         word = Word(approve=event.result == "allow", note=event.deny_message)
-        await self._backend.approvals.decide(asked.approval_id, word)
+        await approvals.decide(asked.approval_id, word)
         return f"confirm_{asked.call_id}"
 
 

@@ -9,11 +9,11 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest, Forbidden, NotFound
+from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.governing import ApprovalScope
 from brainpilot_rt.domain.ids import SessionId, parse_session_id
-from brainpilot_rt.server.agents_port import AgentsPort
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend
@@ -39,15 +39,6 @@ class ApproveBody(DenyBody):
     scope: ApprovalScope = "once"
     valid_s: Annotated[float | None, Field(gt=0, le=_VALID_S_MAX)] = None
     digest: Annotated[str | None, Field(max_length=128)] = None
-
-
-def check_decider(request: Request, agents: AgentsPort) -> None:
-    """An agent does not decide about calls, least of all its own: `Forbidden` for its token."""
-    scope, headers = request.scope, request.headers
-    tokens = [scope.get("brainpilot_rt.capability"), headers.get("x-api-key")]
-    tokens.append(headers.get("authorization", "").partition(" ")[2].strip())
-    if any(token and agents.agent_of(token) for token in tokens):
-        raise Forbidden("an agent's token decides about no call", code="rbac")
 
 
 class ApprovalRoutes:
@@ -93,7 +84,7 @@ class ApprovalRoutes:
         return await self._decide(request, Word(approve=False, note=body.note), None)
 
     async def _decide(self, request: Request, word: Word, digest: str | None) -> Response:
-        check_decider(request, self._agents)
+        refuse_agents(request, self._agents, "decide about calls")
         status = "approved" if word.approve else "denied"
 
         def done(asked: ApprovalView) -> Answer:

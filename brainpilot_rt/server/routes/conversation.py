@@ -16,10 +16,10 @@ from brainpilot_rt.domain.ids import (
 )
 from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend, Posted
-from brainpilot_rt.server.routes.approvals import check_decider
 from brainpilot_rt.server.routes.sessions import session_of
 from brainpilot_rt.server.wires.shown import answered
 from brainpilot_rt.supervision.approvals import Word
@@ -142,7 +142,7 @@ class ConversationRoutes:
         self, request: Request, approval_id: str, answer: str
     ) -> Literal["ok", "stale"]:
         """An approval, shown as a question to clients that know nothing else."""
-        check_decider(request, self._backend.agents)
+        refuse_agents(request, self._backend.agents, "decide about calls")
         approve = answered(answer)
         if approve is None:
             wrong = "this is answered by Approve or Deny"

@@ -146,3 +146,8 @@ async def world(folder: Path, setup: Setup | None = None) -> AsyncGenerator[Worl
 def names(frames: list[Seen]) -> list[str]:
     """What the frames are, without those about models, money and guardrails."""
     return [one.event for one in frames if not one.event.startswith("br.")]
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header with a token."""
+    return {"authorization": f"Bearer {token}"}

@@ -8,13 +8,9 @@ import httpx
 import pytest
 
 from brainpilot_rt.domain.ids import DAEMON_STREAM
-from tests.unit.server.agent_world import BOT, TOKEN, World, world
+from tests.unit.server.agent_world import BOT, TOKEN, World, bearer, world
 
 PROFILE = f"/v1/agent/profiles/{BOT}"
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
 async def refused(answer: httpx.Response) -> tuple[int, str]:
@@ -77,6 +73,9 @@ async def test_an_agent_can_not_change_what_holds_it(tmp_path: Path, method: str
         token = (await at.bootstrap())["jwt"]
         body = {"agent_id": BOT, "budget_daily_usd": 1000, "state": "active"}
         answer = await at.http.request(method, path, json=body, headers=bearer(token))
+        assert await refused(answer) == (403, "rbac")
+        at.http.headers.pop("authorization")
+        answer = await at.http.request(method, f"/c/{token}{path}", json=body)
         assert await refused(answer) == (403, "rbac")
 
 

@@ -13,7 +13,7 @@ from brainpilot_rt.server.run_streams import KEEPALIVE_S
 from brainpilot_rt.testing.models import Call, Gate
 from brainpilot_rt.testing.team import Setup
 from brainpilot_rt.tools.finding import finding_tools
-from tests.unit.server.agent_world import BOT, Reader, World, names, world
+from tests.unit.server.agent_world import BOT, Reader, World, bearer, names, world
 from tests.unit.server.world import until
 
 AGENT = AgentName(BOT)
@@ -340,7 +340,7 @@ def waiting_call(at: World, session: SessionId, call: str) -> cmd.RequestApprova
 @pytest.mark.parametrize(("result", "decision"), [("allow", "approved"), ("deny", "denied")])
 async def test_a_confirmation_decides_the_call_it_names(tmp_path: Path, result: str, decision: str):
     async with world(tmp_path) as at:
-        await at.bootstrap()
+        token = (await at.bootstrap())["jwt"]
         gate = at.model.hang(BOT)
         async with at.running() as reader, asyncio.TaskGroup() as group:
             await reader.until("session.status_running")
@@ -350,13 +350,20 @@ async def test_a_confirmation_decides_the_call_it_names(tmp_path: Path, result: 
             asking = group.create_task(at.crew.backend.approvals.ask(session, asked))
             idle = (await reader.until("session.status_idle"))[-1]
             assert idle.data["stop_reason"]["event_ids"] == ["call_1"]
-            other = await at.steer("other", type="user.tool_confirmation", tool_use_id="call_1")
-            assert other.status_code == 404
+            word = {"type": "user.tool_confirmation", "tool_use_id": "call_1", "result": "allow"}
+            own = await at.http.post(
+                f"/v1/agents/{BOT}/sessions/{session}/events", json=word, headers=bearer(token)
+            )
+            assert own.status_code == 403
             answer = await at.steer(
                 reader.session, type="user.tool_confirmation", tool_use_id="call_1", result=result
             )
             assert answer.status_code == 200
             assert (await asking).decision == decision
+            late = await at.steer(
+                reader.session, type="user.tool_confirmation", tool_use_id="call_1", result="allow"
+            )
+            assert late.status_code == 409
             gate.open()
             rest = [seen async for seen in reader]
         assert names(rest)[0] == "session.status_running"
