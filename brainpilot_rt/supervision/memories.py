@@ -29,6 +29,8 @@ PAGES_MAX: Final = 40
 SESSIONS_MAX: Final = 1024
 ITEMS_MAX: Final = 200_000
 """Of all sessions that are kept; the one used last is kept whatever it has."""
+SHARED: Final = SessionId("memory")
+"""The session whose facts agents of all sessions read."""
 _APPLIED_AT_ONCE: Final = 100
 """Events folded before the loop gets a turn."""
 
@@ -66,6 +68,9 @@ class Memories:
         self._kept: OrderedDict[SessionId, Memory] = OrderedDict()
         self._arriving: dict[SessionId, list[ev.Recorded]] = {}
         self._loading: dict[SessionId, asyncio.Event] = {}
+        self._heard_of_shared = 0
+        self._without_shared: int | None = None
+        """How often something was heard of the shared session, and when there was none."""
         self.on_evicted: Evicted | None = None
         """Told of what had to make room, with its words, when its session is kept."""
         listen(self._on_item)
@@ -78,6 +83,17 @@ class Memories:
             await self._load(session)
         self._kept.move_to_end(session)
         return self._kept[session]
+
+    async def shared(self) -> Memory:
+        """The memory for all sessions; an empty one while nothing was put into it."""
+        before = self._heard_of_shared
+        if before == self._without_shared:
+            return Memory()  # it is asked for in every turn: the log says no only once
+        try:
+            return await self.of(SHARED)
+        except NotFound:
+            self._without_shared = before
+            return Memory()
 
     def loaded(self, session: SessionId) -> Memory:
         """The memory of a session that is kept; an empty one otherwise."""
@@ -214,6 +230,7 @@ class Memories:
             return
         event = item.event
         about = event.deleted if isinstance(event, ev.SessionDeleted) else item.session
+        self._heard_of_shared += about == SHARED
         if about in self._arriving:
             self._arriving[about].append(item)
         elif isinstance(event, ev.SessionDeleted | ev.SessionEvicted):

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 from brainpilot_rt.governance.guardrails.config import GuardrailConfig
 from brainpilot_rt.governance.inspections.requests import FirewallConfig
 from brainpilot_rt.governance.policy import ToolPolicy
+from brainpilot_rt.supervision.guard_providers import GuardProviders
 from brainpilot_rt.supervision.insight import Insight
+from brainpilot_rt.supervision.shared_memory import SharedMemory
 
 
 class GuardRules(Protocol):
@@ -45,4 +47,6 @@ class Oversight:
 
     insight: Insight
     guards: GuardRules
+    guard_providers: GuardProviders
     tools: ToolRules
+    memory: SharedMemory
