@@ -5,13 +5,17 @@ after its beginning, secrets in a vendor's format excepted (`redaction` says how
 Therefore a text that streams has the hits that it has in one piece.
 """
 
-from collections.abc import Callable, Iterable
+import string
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 LOOK_BACK: Final = 160
 REACH: Final = 256
 
+_WORD_CHARS: Final = bytes(
+    code if chr(code) in string.ascii_lowercase + string.digits + "_" else 32 for code in range(256)
+)
 _LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
@@ -38,20 +42,38 @@ class Check:
 
 
 class Hints:
-    """Plain words, one of which stands where a costly expression is worth a try."""
+    """Plain words, one of which stands where a costly expression is worth a try.
 
-    def __init__(self, words: Iterable[str]) -> None:
+    `whole`: only where they are words of their own, not parts of longer ones. The text is then
+    taken apart once, and only those are searched for whose longest word occurs in it.
+    """
+
+    def __init__(self, words: Iterable[str], *, whole: bool = False) -> None:
         self._words = tuple(dict.fromkeys(words))
         self._begun = {word[:n] for word in self._words for n in range(1, len(word))}
         self._longest = max(map(len, self._words), default=0)
+        self._whole = whole
+        self._by_key: dict[bytes, list[str]] = {}
+        for word in self._words if whole else ():
+            parts = _parts(word)
+            # The last one may be the beginning of a longer word.
+            key = max(parts[:-1] or parts, key=len, default=b"")
+            self._by_key.setdefault(key, []).append(word)
 
-    def places(self, lower: str, start: int = 0) -> Iterable[tuple[int, str]]:
+    def places(self, lower: str, start: int = 0) -> Iterator[tuple[int, str]]:
         """Where they stand in a text in lower case, from `start` on."""
-        for word in self._words:
+        for word in self._likely(lower):
             at = lower.find(word, start)
             while at >= 0:
-                yield at, word
+                if not self._whole or not _is_part(lower, at, word):
+                    yield at, word
                 at = lower.find(word, at + 1)
+
+    def _likely(self, lower: str) -> Iterable[str]:
+        if not self._whole:
+            return self._words
+        present = self._by_key.keys() & {b"", *_parts(lower)}
+        return [word for key in present for word in self._by_key[key]]
 
     def begun(self, lower: str) -> int:
         """Where the longest word begins that the end of the text may have cut; or its length."""
@@ -60,6 +82,23 @@ class Hints:
             if lower[ends - length :] in self._begun:
                 return ends - length
         return ends
+
+
+def _parts(lower: str) -> list[bytes]:
+    """The words in ASCII."""
+    return lower.encode("utf-8", "replace").translate(_WORD_CHARS).split()
+
+
+def _is_part(lower: str, at: int, word: str) -> bool:
+    """Whether it goes on to the left, or as a single word to the right."""
+    end = at + len(word)
+    before, after = lower[max(0, at - 1) : at], lower[end : end + 1]
+    first, last = _joins(word[0]) and _joins(before), _joins(word[-1]) and _joins(after)
+    return first or (last and " " not in word)
+
+
+def _joins(one: str) -> bool:
+    return one.isascii() and (one.isalnum() or one == "_")
 
 
 def lowered(text: str) -> str:

@@ -18,7 +18,7 @@ _BY_WORD: Final = defaultdict[str, list[Rule]](list)
 for _rule in (*ENGLISH, *CHINESE):
     for _word in _rule.words.split(";"):
         _BY_WORD[_word].append(_rule)
-_HINTS: Final = Hints(_BY_WORD)
+_HINTS: Final = Hints(_BY_WORD, whole=True)
 _BEFORE: Final = 80
 _TAGS: Final = re.compile("[\U000e0020-\U000e007e]{4,255}")
 _TAG_CHARS: Final = "".join(map(chr, range(0xE0020, 0xE007F)))
