@@ -6,10 +6,9 @@ only where it was asked with an end, and then counts as denied. One for an agent
 as a record of kind `grant`.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain import commands as cmd
@@ -20,11 +19,12 @@ from brainpilot_rt.domain.ids import CallId, SessionId
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.governance.approvals import codes, decision_problem
 from brainpilot_rt.sessions import snapshot
-from brainpilot_rt.sessions.hub import Hub, Item
+from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.views import ApprovalView
 from brainpilot_rt.supervision.answers import Decided, ReceiptOf
 from brainpilot_rt.supervision.records import Records
+from brainpilot_rt.supervision.waiting import Waiting
 
 HISTORY_MAX: Final = 1_000
 _LOOK_BACK: Final = 256
@@ -32,8 +32,6 @@ _SESSIONS_BACK: Final = 20
 """Sessions that are not in memory whose decisions are looked at, the newest."""
 _DECIDED: Final = "approval_decided"
 _BOTH: Final = frozenset({"approval_requested", _DECIDED})
-
-Matches: TypeAlias = Callable[[ev.Event], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +54,7 @@ class Approvals:
     ) -> None:
         self._records = records
         self._manager = manager
-        self._hub = hub
+        self._waiting = Waiting(manager, hub, log)
         self._log = log
         self._clock = clock
 
@@ -178,11 +176,15 @@ class Approvals:
 
     async def ask(self, session: SessionId, asked: cmd.RequestApproval) -> ev.ApprovalDecided:
         """Ask durably and wait for the word, as long as it takes."""
-
-        def matches(event: ev.Event) -> bool:
-            return isinstance(event, ev.ApprovalDecided) and event.approval_id == asked.approval_id
-
-        found = await self._wait(session, asked, "approval_decided", matches)
+        found = await self._waiting.word(
+            session,
+            asked,
+            is_open=lambda state: asked.approval_id in state.approvals,
+            wanted=_DECIDED,
+            matches=lambda event: (
+                isinstance(event, ev.ApprovalDecided) and event.approval_id == asked.approval_id
+            ),
+        )
         assert isinstance(found, ev.ApprovalDecided)
         return found
 
@@ -190,46 +192,17 @@ class Approvals:
         self, session: SessionId, called: cmd.OpenClientCall
     ) -> ev.ClientCallAnswered:
         """Let the client run a call, and wait for its result as long as it takes."""
-
-        def matches(event: ev.Event) -> bool:
-            return isinstance(event, ev.ClientCallAnswered) and event.call_id == called.call_id
-
-        found = await self._wait(session, called, "client_call_answered", matches)
+        found = await self._waiting.word(
+            session,
+            called,
+            is_open=lambda state: called.call_id in state.client_calls,
+            wanted="client_call_answered",
+            matches=lambda event: (
+                isinstance(event, ev.ClientCallAnswered) and event.call_id == called.call_id
+            ),
+        )
         assert isinstance(found, ev.ClientCallAnswered)
         return found
-
-    async def _wait(
-        self,
-        session: SessionId,
-        opening: cmd.RequestApproval | cmd.OpenClientCall,
-        wanted: str,
-        matches: Matches,
-    ) -> ev.Event:
-        """Listening, looking and asking are one step: a word given at any moment is heard."""
-        waiting: asyncio.Future[ev.Event] = asyncio.get_running_loop().create_future()
-
-        def on_item(item: Item) -> None:
-            if isinstance(item, ev.Recorded) and not waiting.done() and matches(item.event):
-                waiting.set_result(item.event)
-
-        undo = self._hub.listen(on_item)
-        try:
-            state = self._manager.state(session)
-            is_open = (
-                opening.approval_id in state.approvals
-                if isinstance(opening, cmd.RequestApproval)
-                else opening.call_id in state.client_calls
-            )
-            if not is_open:
-                for recorded in await self._log.read_back(
-                    session, limit=_LOOK_BACK, types=frozenset({wanted})
-                ):
-                    if matches(recorded.event):
-                        return recorded.event
-            await self._manager.dispatch(session, opening)
-            return await waiting
-        finally:
-            undo()
 
 
 def _view(recorded: ev.Recorded, event: ev.ApprovalRequested) -> ApprovalView:

@@ -5,7 +5,6 @@
 from the call's own id.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -18,12 +17,12 @@ from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.domain.trace import TraceNode
-from brainpilot_rt.sessions.hub import Item
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.supervision.gates import ToolGate
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.supervision.toolgate import Desk, RunGate
+from brainpilot_rt.supervision.waiting import Waiting
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Registry, Tool
 from brainpilot_rt.tools.runner import CallOutcome, RunnerPorts
@@ -233,51 +232,24 @@ class ToolPorts:
         return " ".join(said)
 
     async def _ask(self, asked: cmd.AskQuestion) -> str:
-        """Ask durably and wait for as long as it takes; an answer given meanwhile counts.
+        """Ask durably and wait for as long as it takes; an answer given meanwhile counts."""
+        organs = self._organs
 
-        After a restart the question may be open still, and answered at any moment: whoever answers
-        it then must be heard, and it must not be asked again. So listening and looking at the state
-        are one step, and the log is asked only about a question that is not open.
-        """
-        manager = self._organs.manager
-        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        def matches(event: ev.Event) -> bool:
+            ends = isinstance(event, ev.QuestionAnswered | ev.QuestionCancelled)
+            return ends and event.request_id == asked.request_id
 
-        def on_item(item: Item) -> None:
-            if not isinstance(item, ev.Recorded) or waiting.done():
-                return
-            match item.event:
-                case ev.QuestionAnswered(request_id=asked.request_id, answer=answer):
-                    waiting.set_result(answer)
-                case ev.QuestionCancelled(request_id=asked.request_id, reason=reason):
-                    waiting.set_exception(Conflict(f"the question was withdrawn: {reason}"))
-                case _:
-                    pass
-
-        undo = self._organs.hub.listen(on_item)
-        try:
-            if asked.request_id not in manager.state(self._session).questions:
-                answered = await self._answer_in_log(asked.request_id)
-                if answered is not None:
-                    return answered
-                await manager.dispatch(self._session, asked)
-            return await waiting
-        finally:
-            undo()
-
-    async def _answer_in_log(self, request_id: RequestId) -> str | None:
-        """The answer to a question asked before a crash, if it came before this run resumed."""
-        known = await self._organs.log.read_back(
-            self._session, limit=64, types=frozenset({"question_answered"})
+        given = await Waiting(organs.manager, organs.hub, organs.log).word(
+            self._session,
+            asked,
+            is_open=lambda state: asked.request_id in state.questions,
+            wanted="question_answered",
+            matches=matches,
         )
-        for recorded in known:
-            match recorded.event:
-                case ev.QuestionAnswered(request_id=answered, answer=answer) if (
-                    answered == request_id
-                ):
-                    return answer
-                case _:
-                    pass
-        return None
+        if isinstance(given, ev.QuestionAnswered):
+            return given.answer
+        assert isinstance(given, ev.QuestionCancelled)
+        raise Conflict(f"the question was withdrawn: {given.reason}")
 
     async def _create_agent(self, agent: AgentName) -> str:
         command = cmd.CreateAgent(agent=agent, by=self._identity.agent)
