@@ -46,6 +46,8 @@ class OpenRun:
     """The latest turn has its reply."""
     called: bool = False
     """That reply asked for tools."""
+    rated: bool = False
+    """How it went is known: that comes before what is kept for the end of the turn."""
     early: list[ev.GuardrailFired] = field(default_factory=list[ev.GuardrailFired])
     late: list[tuple[str, Body]] = field(default_factory=list[tuple[str, Body]])
     waiting: dict[str, str] = field(default_factory=dict[str, str])
@@ -91,7 +93,7 @@ class Stage:
             self.settle(run)
             run.indices[key] = run.replied
             run.turns = run.replied + 1
-            run.answered = False
+            run.answered = run.rated = False
         return run.indices[key]
 
     def fire_early(self, run: OpenRun, turn: int) -> None:
@@ -107,8 +109,8 @@ class Stage:
             self.emit(name, body)
 
     def settle_if_over(self, run: OpenRun) -> None:
-        """What comes last, if the turn has its reply and every result."""
-        if run.answered and not run.open_calls:
+        """What comes last, if the turn has its reply, every result and its rating."""
+        if run.answered and run.rated and not run.open_calls:
             self.settle(run)
 
     def show(self, call: Call) -> None:

@@ -261,11 +261,13 @@ def _guarded(to: Stage, event: ev.GuardrailFired, _at_ms: int) -> None:
 
 def _rated(to: Stage, event: ev.TurnRated, _at_ms: int) -> None:
     run = to.of_run(event)
-    if run is None or event.baseline is None or not event.usage.total:
-        return  # nothing was asked for the price of which there is another
-    run.saved += event.savings_usd or 0
-    turn = run.indices.get((event.run_id, event.turn), max(run.turns - 1, 0))
-    run.late.insert(0, ("br.routing_savings", bodies.savings(event, turn, run.saved)))
+    if run is None or not event.usage.total:
+        return  # of a model that did not answer and was replaced
+    run.rated = True
+    if event.baseline is not None:
+        run.saved += event.savings_usd or 0
+        turn = run.indices.get((event.run_id, event.turn), max(run.turns - 1, 0))
+        run.late.insert(0, ("br.routing_savings", bodies.savings(event, turn, run.saved)))
     to.settle_if_over(run)
 
 

@@ -261,9 +261,9 @@ def test_a_turn_keeps_its_order_whatever_order_its_facts_were_committed_in() -> 
         guarded("output"),
         said("I look"),
         replied(0, "I look", "c1"),
-        rated(0),
         planned("c1"),
         finished("c1"),
+        rated(0),
         ended(),
     )
     assert names(frames)[1:-2] == [
