@@ -1,5 +1,6 @@
 """One host turn from a terminal: ask, watch until it is done, print the answer and what it cost."""
 
+import http.client
 import json
 import shlex
 from collections.abc import Callable, Iterable
@@ -147,6 +148,8 @@ def answerer(
     """What to do when an agent asks: ask at the terminal, or say how to answer from elsewhere."""
 
     def on_question(frame: Frame) -> None:
+        if frame.get("approval_id") and not may_ask:
+            return  # the view has said how to decide
         options = [str(option) for option in frame.get("options") or ()]
         question = clean(str(frame.get("question", "")))
         who = clean(str(frame.get("agent")))
@@ -164,13 +167,17 @@ def answerer(
             screen.say("answer with:")
             screen.say(_curl(client.endpoint().url + path, answer))
             return
-        said = str(click.prompt("your answer", err=True)).strip()
-        chosen = int(said) if said.isdecimal() else 0
-        answer["answer"] = options[chosen - 1] if 1 <= chosen <= len(options) else said
-        try:
-            client.call("POST", path, answer)
-        except Refused as refusal:
-            screen.say(f"the answer was not taken: {clean(refusal.message)}")
+        while True:
+            said = str(click.prompt("your answer", err=True)).strip()
+            chosen = int(said) if said.isdecimal() else 0
+            answer["answer"] = options[chosen - 1] if 1 <= chosen <= len(options) else said
+            try:
+                client.call("POST", path, answer)
+            except Refused as refusal:
+                screen.say(f"the answer was not taken: {clean(refusal.message)}")
+                if refusal.status == http.client.BAD_REQUEST:
+                    continue
+            return
 
     return on_question
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from brainpilot_rt.cli.client import Frame, as_object
+from brainpilot_rt.cli.governed import NEWS, Line
 from brainpilot_rt.cli.speech import NAME_WIDTH, Speech
 from brainpilot_rt.cli.terminal import Screen, clean, clean_line, near
 
@@ -50,13 +51,24 @@ class TeamView:
         """Show one frame, or nothing if it is not for people."""
         kind = frame.get("type")
         if kind == "CUSTOM":
-            named = self._names.get(str(frame.get("name")))
-            if named is not None:
-                named(str(frame.get("session_id") or ""), as_object(frame.get("value")))
+            self._custom(str(frame.get("name")), frame)
             return
         handler = self._kinds.get(str(kind))
         if handler is not None:
             handler(frame)
+
+    def _custom(self, name: str, frame: Frame) -> None:
+        value = as_object(frame.get("value"))
+        if name in self._names:
+            self._names[name](str(frame.get("session_id") or ""), value)
+        for line in NEWS[name](value) if name in NEWS else ():
+            self._tell(str(value.get("agent", "")), line)
+
+    def _tell(self, agent: str, line: Line) -> None:
+        shown = clean_line(line.text, 300)
+        self.speech.news(
+            agent, self._screen.paint(shown, line.colour, bold=line.bold, dim=line.colour is None)
+        )
 
     def _dim(self, text: str) -> str:
         return self._screen.paint(text, dim=True)

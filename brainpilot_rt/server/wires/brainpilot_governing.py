@@ -15,10 +15,22 @@ from brainpilot_rt.domain.events import (
     BudgetWarned,
     GuardrailFired,
 )
+from brainpilot_rt.domain.governing import BudgetScope
 from brainpilot_rt.domain.values import Value
 from brainpilot_rt.server.wires.shown import APPROVE, DENY, question
 
 Frame: TypeAlias = dict[str, Any]
+
+_BUDGETS: Final[dict[BudgetScope, str]] = {
+    "run": "the budget of this run",
+    "root": "the budget of this request",
+    "envelope": "the budget of this delegation",
+    "session": "the budget of this session",
+    "agent_day": "the agent's budget of the day",
+    "agent_month": "the agent's budget of the month",
+    "global_day": "the budget of the day",
+    "global_month": "the budget of the month",
+}
 
 
 def _approval_requested(event: ApprovalRequested) -> list[Frame]:
@@ -51,7 +63,7 @@ def _approval_decided(event: ApprovalDecided) -> list[Frame]:
 
 def _budget_warned(event: BudgetWarned) -> list[Frame]:
     said = (
-        f"{event.threshold:.0%} of {_budget(event.scope)} is used: "
+        f"{event.threshold:.0%} of {_BUDGETS[event.scope]} is used: "
         f"${event.spent_usd:.4f} of ${event.cap_usd:.4f}"
     )
     key = f"budget:{event.run_id}:{event.scope}:{event.threshold}"
@@ -60,16 +72,11 @@ def _budget_warned(event: BudgetWarned) -> list[Frame]:
 
 def _budget_exhausted(event: BudgetExhausted) -> list[Frame]:
     said = (
-        f"{_budget(event.scope)} is used up: ${event.spent_usd:.4f} of ${event.cap_usd:.4f}; "
-        "nothing more is started under it"
+        f"{_BUDGETS[event.scope]} is used up: ${event.spent_usd:.4f} of ${event.cap_usd:.4f}; "
+        "nothing more starts"
     )
     key = f"budget:{event.run_id}:{event.scope}:exhausted"
     return [_message(event, key, "error", "BUDGET_EXHAUSTED", said)]
-
-
-def _budget(scope: str) -> str:
-    whole, _, per = scope.partition("_")
-    return f"the budget of the {per} ({whole})" if per else f"the budget of the {scope}"
 
 
 def _guardrail_fired(event: GuardrailFired) -> list[Frame]:
