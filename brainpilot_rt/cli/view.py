@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from brainpilot_rt.cli.client import Frame, as_object
-from brainpilot_rt.cli.governed import NEWS, Line
+from brainpilot_rt.cli.governed import NEWS
 from brainpilot_rt.cli.speech import NAME_WIDTH, Speech
 from brainpilot_rt.cli.terminal import Screen, clean, clean_line, near
 
@@ -62,13 +62,11 @@ class TeamView:
         if name in self._names:
             self._names[name](str(frame.get("session_id") or ""), value)
         for line in NEWS[name](value) if name in NEWS else ():
-            self._tell(str(value.get("agent", "")), line)
-
-    def _tell(self, agent: str, line: Line) -> None:
-        shown = clean_line(line.text, 300)
-        self.speech.news(
-            agent, self._screen.paint(shown, line.colour, bold=line.bold, dim=line.colour is None)
-        )
+            dim = line.colour is None
+            shown = self._screen.paint(
+                clean_line(line.text, 300), line.colour, bold=line.bold, dim=dim
+            )
+            self.speech.news(str(value.get("agent", "")), shown)
 
     def _dim(self, text: str) -> str:
         return self._screen.paint(text, dim=True)
