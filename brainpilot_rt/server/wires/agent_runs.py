@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import HostRunId, SessionId
+from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.server.wires import agent_run_bodies as bodies
 from brainpilot_rt.server.wires.agent_run_bodies import Body, Call, View
@@ -38,11 +38,6 @@ class Projector:
 
     def __init__(self, session: SessionId, view: View = "run") -> None:
         self._stage = Stage(session, view)
-
-    @property
-    def open_run(self) -> HostRunId | None:
-        """The run that is under way after what was fed."""
-        return None if self._stage.run is None else self._stage.run.host_run_id
 
     def feed(self, recorded: ev.Recorded) -> list[RunFrame]:
         """The frames of the next event."""
