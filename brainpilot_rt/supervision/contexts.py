@@ -38,6 +38,7 @@ from brainpilot_rt.context.window import Asked
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import CommandRejected
 from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.memory import MemoryItem
 from brainpilot_rt.domain.messages import Message, UserMessage
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.domain.skills import Skill
@@ -61,6 +62,7 @@ class RunContext:
         self._gathered: tuple[Source, ...] = ()
         self._conversation: Conversation | None = None
         self._memory: Memory | None = None
+        self._facts: tuple[MemoryItem, ...] = ()
         self._seconds = 0.0
 
     async def prepare(self, turn: int) -> Sequence[Message] | None:
@@ -68,6 +70,10 @@ class RunContext:
         organs, session = self._organs, self._identity.session
         self._turn = turn
         self._memory = await organs.memories.of(session)
+        shared = await organs.memories.shared()
+        self._facts = self._memory.items("facts")
+        if shared is not self._memory:
+            self._facts = (*shared.items("facts"), *self._facts)
         conversation = await self._conversed()
         compacted = await self._compaction.look(turn, conversation)
         if compacted:
@@ -153,8 +159,7 @@ class RunContext:
             *organs.shown.troubles(self._identity.session),
             *([f"commands can not be run ({no_shell})"] if no_shell else []),
         ]
-        facts = self._memory.items("facts") if self._memory is not None else ()
-        sources = [*self._gathered, facts_source(facts), health_source(troubles)]
+        sources = [*self._gathered, facts_source(self._facts), health_source(troubles)]
         return assemble_sources(sources, organs.thinking.sources_tokens_max)
 
     def _window(self, said: Assembled, guidance: str) -> tuple[Part, ...]:
