@@ -29,7 +29,9 @@ class ManagedFold:
     def feed(self, recorded: ev.Recorded) -> list[Json]:
         """The events that a commit makes."""
         frames = [one.data for one in self._projector.feed(recorded)]
-        return frames + self._own(recorded)
+        own = self._own(recorded)
+        # What follows the idle event of a turn would say that the session is at work again.
+        return own + frames if isinstance(recorded.event, ev.HostTurnFinished) else frames + own
 
     def started(self, recorded: ev.Recorded) -> list[Json]:
         """The start of a text, for who wants its pieces."""
