@@ -25,6 +25,7 @@ from brainpilot_rt.domain.events import (
     ToolFinished,
 )
 from brainpilot_rt.domain.ids import RunId
+from brainpilot_rt.metrics.governed import Governed
 from brainpilot_rt.metrics.thoughts import Thoughts
 
 
@@ -54,10 +55,9 @@ class Counters:
         """`replied` and `failed` attempts, and calls beside the conversation by purpose."""
         self._repeats = _Repeats()
         self.thoughts = Thoughts()
+        self.governed = Governed()
         self.tokens: Counter[str] = Counter()
         """By kind."""
-        self.cost_usd = Decimal(0)
-        """Known prices only."""
         self.refused: Counter[str] = Counter()
         """HTTP requests refused before any route, by reason."""
 
@@ -85,6 +85,7 @@ class Counters:
                 self._paid(item.event)
             case _:
                 self.thoughts.fold(item.event)
+                self.governed.fold(item.event)
 
     @property
     def model_calls_repeated(self) -> int:
@@ -115,4 +116,4 @@ class Counters:
         self.tokens["output"] += usage.output
         self.tokens["cache_read"] += usage.cache_read
         self.tokens["cache_write"] += usage.cache_write
-        self.cost_usd += event.cost_usd or Decimal(0)
+        self.governed.cost_usd += event.cost_usd or Decimal(0)

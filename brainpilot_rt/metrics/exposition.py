@@ -12,6 +12,7 @@ from typing import Final, Literal
 from typing_extensions import override
 
 from brainpilot_rt.metrics.counters import Counters
+from brainpilot_rt.metrics.governed import Governed
 from brainpilot_rt.metrics.thoughts import Thoughts
 
 Form = Literal["json", "text", "openmetrics"]
@@ -86,7 +87,7 @@ def render(
 
 def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]]]:
     """Name, meaning, label and values of every counter."""
-    cost = {"": float(counted.cost_usd)}
+    cost = {"": float(counted.governed.cost_usd)}
     repeated = {"": counted.model_calls_repeated}
     return [
         ("events", "Events committed.", "", {"": counted.events}),
@@ -100,6 +101,7 @@ def _counted(counted: Counters) -> list[tuple[str, str, str, Mapping[str, float]
         ("model_calls_repeated", "Model calls repeated after a cut, at most.", "", repeated),
         ("tokens", "Tokens of model calls.", "kind", counted.tokens),
         *_thoughts(counted.thoughts),
+        *_governed(counted.governed),
         ("http_refused", "Requests refused before any route.", "reason", counted.refused),
     ]
 
@@ -116,4 +118,17 @@ def _thoughts(counted: Thoughts) -> list[tuple[str, str, str, Mapping[str, float
         ("memory_remembered", "Items put into memory.", by, counted.remembered),
         ("memory_evicted", "Items that had to make room.", by, counted.evicted),
         ("memory_refused", "Items that memory had no room for.", by, counted.refused),
+    ]
+
+
+def _governed(counted: Governed) -> list[tuple[str, str, str, Mapping[str, float]]]:
+    by = "action"
+    charged = {"": float(counted.counted_usd)}
+    return [
+        ("model_selections", "Models chosen, by phase.", "phase", counted.selections),
+        ("guardrail_interventions", "Guardrails that fired.", by, counted.guardrails),
+        ("tool_judgements", "Calls the inspection did not just pass.", by, counted.judged),
+        ("approvals", "Approvals asked and decided.", "decision", counted.approvals),
+        ("budgets", "Budgets nearly or wholly used up.", "state", counted.budgets),
+        ("spend_counted_usd", "What budgets were charged.", "", charged),
     ]

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from brainpilot_rt.domain import events as ev
@@ -39,6 +40,21 @@ class _Run:
     delta: _Unit = field(default_factory=_Unit)
 
 
+@dataclass(slots=True)
+class _Model:
+    usage: Usage = NO_USAGE
+    calls: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    """None: the price of a call is not known."""
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "tokens": usage_json(self.usage),
+            "calls": self.calls,
+            "costUsd": None if self.cost_usd is None else str(self.cost_usd),
+        }
+
+
 def usage_json(usage: Usage) -> dict[str, int]:
     """Token counters in BrainPilot's shape."""
     return {
@@ -55,15 +71,19 @@ async def stats_of(log: EventLog, session: SessionId) -> dict[str, Any]:
     total = _Unit()
     agents: dict[AgentName, _Unit] = {}
     runs: dict[RunId, _Run] = {}
+    models: dict[str, _Model] = {}
     after = 0
     while page := await log.read(session, after=after):
         for recorded in page:
             _take(recorded, total, agents, runs)
+            if isinstance(recorded.event, ev.ModelReplied | ev.ModelAsked):
+                _called(recorded.event, models)
         after = page[-1].seq
     return {
         "sessionId": session,
         "total": total.json(),
         "byAgent": {name: unit.json() for name, unit in agents.items()},
+        "byModel": {name: model.json() for name, model in models.items()},
         "byRun": [
             {
                 "runId": run_id,
@@ -104,6 +124,16 @@ def _take(
                 unit.skills.update(["search"] if name == "skill_search" else ())
         case _:
             pass
+
+
+def _called(event: ev.ModelReplied | ev.ModelAsked, models: dict[str, _Model]) -> None:
+    model = models.setdefault(f"{event.model.provider}/{event.model.model}", _Model())
+    model.usage = model.usage.plus(event.usage)
+    model.calls += 1
+    if model.cost_usd is None or event.cost_usd is None:
+        model.cost_usd = None
+    else:
+        model.cost_usd += event.cost_usd
 
 
 def _ended(run: _Run | None, at_ms: int, status: str) -> None:

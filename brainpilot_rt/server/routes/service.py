@@ -115,6 +115,8 @@ class ServiceRoutes:
                 "loop_lag_seconds": live.loop_lag_ms / 1000,
                 "loop_blocked": live.loop_blocked,
                 "resident_memory_bytes": rss,
+                "approvals_open": len(self._backend.approvals.open()),
+                "reservations_open": self._counters.governed.reservations_open,
                 "sse_clients": self._hub.count,
                 "sse_rings": self._hub.ring_count,
                 "sse_lag_disconnects": self._hub.lagged,

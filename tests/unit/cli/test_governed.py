@@ -79,7 +79,7 @@ def test_an_approval_is_one_question_and_the_command_that_answers_it():
 
 
 def test_budgets_and_guardrails_are_told_once_each():
-    money: dict[str, Any] = COMMON | {"scope": "session", "cap_usd": "0.10"}
+    money: dict[str, Any] = COMMON | {"scope": "run", "cap_usd": "0.10"}
     fired = COMMON | {
         "stage": "tool_args",
         "guardrail": "secrets",
@@ -92,8 +92,8 @@ def test_budgets_and_guardrails_are_told_once_each():
         ev.GuardrailFired.model_validate(fired | {"action": "block"}),
         ev.GuardrailFired.model_validate(fired | {"action": "redact"}),
     ) == [
-        "bot          80% of the budget of this session is used: $0.0810 of $0.1000",
-        "bot          the budget of this session is used up: $0.1200 of $0.1000; nothing more starts",
+        "bot          80% of the budget of this run is used: $0.0810 of $0.1000",
+        "bot          the budget of this run is used up: $0.1200 of $0.1000; nothing more starts",
         "bot          guardrail secrets stopped this (tool arguments): key",
         "bot          guardrail secrets: redact (tool arguments): key",
     ]

@@ -145,6 +145,47 @@ def test_what_is_remembered_evicted_and_refused_is_counted_by_section():
     assert "secret" not in body.decode()
 
 
+def test_choices_interventions_approvals_and_money_are_counted_without_naming_anybody():
+    common: dict[str, Any] = {"run_id": R, "agent": A, "turn": 0}
+    model = ModelRef(provider="p", model="m")
+    money: dict[str, Any] = common | {"scope": "run", "spent_usd": "0.9", "cap_usd": "1"}
+    guard = common | {"stage": "input", "guardrail": "pii", "confidence": 1, "reason": "a secret"}
+    judged = common | {"call_id": "c", "tool": "bash", "reasons": ["x: a secret"]}
+    settled: dict[str, Any] = {"run_id": R, "agent": A, "model": model}
+    asked: dict[str, Any] = {"run_id": R, "agent": A, "call_id": "c", "tool": "bash", "digest": "d"}
+    events: tuple[ev.Event, ...] = (
+        ev.ModelSelected(**common, model=model, phase="ucb1", reason="a secret"),
+        ev.ModelSelected(**common, model=model, phase="ucb1", reason="a secret"),
+        ev.GuardrailFired.model_validate(guard | {"action": "redact"}),
+        ev.ToolJudged.model_validate(judged | {"action": "mask"}),
+        ev.ApprovalRequested(**asked, approval_id="a-secret-id", arguments={"x": "a secret"}),
+        ev.ApprovalDecided(approval_id="a-secret-id", agent=A, decision="denied", by="user"),
+        ev.BudgetWarned(**money, threshold=0.9),
+        ev.BudgetExhausted(**money),
+        ev.SpendReserved(**settled, reservation_id="r1", amount_usd=Decimal("0.5")),
+        ev.SpendReserved(**settled, reservation_id="r2", amount_usd=Decimal("0.5")),
+        ev.SpendSettled(
+            **settled, reservation_id="r1", outcome="charged", counted_usd=Decimal("0.25")
+        ),
+        ev.SpendSettled(**settled, reservation_id="of an earlier life", outcome="released"),
+    )
+    counters = Counters()
+    for seq, event in enumerate(events, 1):
+        counters.fold(ev.Recorded(SessionId("s"), seq, seq, 0, event))
+    body, _ = render(counters, {}, {}, "text")
+    lines = body.decode().splitlines()
+    assert 'brainpilot_rt_model_selections_total{phase="ucb1"} 2.0' in lines
+    assert 'brainpilot_rt_guardrail_interventions_total{action="redact"} 1.0' in lines
+    assert 'brainpilot_rt_tool_judgements_total{action="mask"} 1.0' in lines
+    assert 'brainpilot_rt_approvals_total{decision="asked"} 1.0' in lines
+    assert 'brainpilot_rt_approvals_total{decision="denied"} 1.0' in lines
+    assert 'brainpilot_rt_budgets_total{state="warned"} 1.0' in lines
+    assert 'brainpilot_rt_budgets_total{state="exhausted"} 1.0' in lines
+    assert "brainpilot_rt_spend_counted_usd_total 0.25" in lines
+    assert counters.governed.reservations_open == 1
+    assert "secret" not in body.decode()
+
+
 def test_memory_is_what_the_process_has_now():
     assert 5_000_000 < rss_bytes() < 10_000_000_000
 

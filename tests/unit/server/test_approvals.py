@@ -83,6 +83,16 @@ async def test_a_decision_made_before_the_session_left_memory_still_counts(tmp_p
         await desk.at.crew.organs.manager.load(SESSION)
 
 
+async def test_what_waits_is_a_gauge(tmp_path: Path):
+    async with waiting(tmp_path) as desk:
+        await desk.ask()
+        metrics = await desk.at.http.get("/metrics", headers={"accept": "text/plain"})
+        assert "brainpilot_rt_approvals_open 1.0" in metrics.text
+        assert 'brainpilot_rt_approvals_total{decision="asked"} 1.0' in metrics.text
+        assert "brainpilot_rt_reservations_open" in metrics.text
+        await desk.post("/approvals/apr_1/deny")
+
+
 async def test_what_was_never_asked_is_not_found(tmp_path: Path):
     async with waiting(tmp_path) as desk:
         for method, path in (("get", ""), ("post", "/approve"), ("post", "/deny")):
