@@ -102,7 +102,8 @@ class Insight:
                     update={"reward": score, "quality": score, "usage": Usage()}
                     | dict.fromkeys(("cost_usd", "baseline_cost_usd", "savings_usd"))
                 )
-                await self._record(session, said)
+                # Its run has ended and can change nothing: it is a fact of no session.
+                await self._record(DAEMON_STREAM, said)
                 return said
         raise NotFound(f"agent {agent!r} has no rated turn there", code="unknown_turn")
 

@@ -15,10 +15,10 @@ from typing import Final
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import FatalFault
-from brainpilot_rt.domain.ids import AgentName, RunId
+from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, RunId, SessionId
 from brainpilot_rt.domain.model_calls import ModelRef
 from brainpilot_rt.domain.usage import Usage
-from brainpilot_rt.eventlog.port import EventLog, SessionRow
+from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.models.bandit import WINDOW_DAYS, Known, Rating, Statistics
 from brainpilot_rt.models.prices import Quote
 from brainpilot_rt.models.providers import Dialect, Providers
@@ -105,9 +105,9 @@ class Router:
         """Read last week's ratings. Until then only what came since the start is known."""
         since_ms = self._clock.now_ms() - WINDOW_DAYS * DAY_MS
         found: list[ev.Recorded] = []
-        for row in await self._log.sessions():
-            if row.updated_ms >= since_ms:
-                found += await self._ratings(row, since_ms)
+        rows = [one for one in await self._log.sessions() if one.updated_ms >= since_ms]
+        for session in (DAEMON_STREAM, *(row.session for row in rows)):
+            found += await self._ratings(session, since_ms)
         found += self._arrived or []
         self._arrived = None
         known = Statistics()
@@ -118,12 +118,10 @@ class Router:
                 _learn(known, recorded)
         self._known = known
 
-    async def _ratings(self, row: SessionRow, since_ms: int) -> list[ev.Recorded]:
+    async def _ratings(self, session: SessionId, since_ms: int) -> list[ev.Recorded]:
         found: list[ev.Recorded] = []
         before: int | None = None
-        while page := await self._log.read_back(
-            row.session, before=before, limit=_PAGE, types=_TYPES
-        ):
+        while page := await self._log.read_back(session, before=before, limit=_PAGE, types=_TYPES):
             found += [one for one in page if one.at_ms >= since_ms]
             before = page[0].seq
             if page[0].at_ms < since_ms:
