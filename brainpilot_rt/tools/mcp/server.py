@@ -331,8 +331,6 @@ def _words(error: Exception) -> str:
     match error:
         case ExceptionGroup(exceptions=(Exception() as first, *_)):
             return _words(first)
-        case FileNotFoundError():
-            return f"there is no program or folder {error.filename!r}"
         case TimeoutError():
             return "it did not answer in time"
         case OSError(strerror=str(words)):

@@ -55,17 +55,21 @@ async def stdio(
     """
     from mcp.client.stdio import get_default_environment
 
-    child = await asyncio.create_subprocess_exec(
-        config.command,
-        *config.args,
-        cwd=cwd / (config.cwd or ""),
-        env={**get_default_environment(), **config.env, mark[0]: mark[1]},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        limit=message_bytes_max,
-    )
+    try:
+        child = await asyncio.create_subprocess_exec(
+            config.command,
+            *config.args,
+            cwd=cwd / (config.cwd or ""),
+            env={**get_default_environment(), **config.env, mark[0]: mark[1]},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=message_bytes_max,
+        )
+    except FileNotFoundError as error:
+        words = f"there is no program {config.command!r}, or its folder is missing"
+        raise FileNotFoundError(error.errno, words) from error
     try:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -31,6 +31,12 @@ needs_everything = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The loop that the daemon runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
 def program(name: str, module: str) -> ServerConfig:
     return ServerConfig(name=name, command=sys.executable, args=("-m", module))
 
