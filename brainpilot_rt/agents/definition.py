@@ -54,6 +54,8 @@ class AgentDefinition(Value):
     """Names; what is really offered is decided per turn by the host."""
     brings: tuple[OwnTool, ...] = ()
     """Those of the named tools that exist for this agent only."""
+    asks: frozenset[str] = frozenset()
+    """Those of the named tools whose every call needs a person's word."""
     description: str = ""
     """What the team is told of it, in a sentence."""
     max_turns: Annotated[int | None, Field(ge=1)] = None

@@ -277,6 +277,27 @@ def tool_names(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*names, "send_message")))
 
 
+def asking(body: Mapping[str, Any]) -> frozenset[str]:
+    """The tools of it whose calls always need a person's word."""
+    listed = body.get("tools")
+    found: set[str] = set()
+    for one in cast("list[object]", listed) if isinstance(listed, list) else []:
+        toolset = _object(one)
+        if not str(toolset.get("type")).startswith("agent_toolset"):
+            continue
+        usual = _policy(toolset.get("default_config"))
+        configs = toolset.get("configs")
+        each = cast("list[object]", configs) if isinstance(configs, list) else []
+        said = {_object(config).get("name"): _policy(config) for config in each}
+        found |= {name for name in _TOOLSET if (said.get(name) or usual) == "always_ask"}
+    return frozenset(found)
+
+
+def _policy(config: object) -> str:
+    """The type of its permission policy; empty: it says none."""
+    return str(_object(_object(config).get("permission_policy")).get("type") or "")
+
+
 def _enabled(toolset: Mapping[str, Any]) -> list[str]:
     """The tools of a toolset that are switched on."""
     usual = _object(toolset.get("default_config")).get("enabled", True)

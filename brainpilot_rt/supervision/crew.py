@@ -7,6 +7,7 @@ program is the user's. Tools given for all go to everybody but the trace agent.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final, Protocol, TypeAlias
 
@@ -167,7 +168,9 @@ def equip(tools: Registry, definition: AgentDefinition, granted: frozenset[str])
     brings = own_tools(definition.brings)
     if taken := [one.name for one in brings if one.name in tools]:
         raise BadRequest(f"{definition.id} brings tools whose names are taken: {', '.join(taken)}")
-    return Registry([*tools.only(granted & frozenset(definition.tools)), *brings])
+    allowed = tools.only(granted & frozenset(definition.tools))
+    asked = (replace(one, confirm=True) if one.name in definition.asks else one for one in allowed)
+    return Registry([*asked, *brings])
 
 
 def own_tools(tools: Iterable[OwnTool]) -> tuple[Tool, ...]:

@@ -287,7 +287,7 @@ class AgentProfiles:
             model=agent_records.pinned(body.get("model")) or context.model,
             max_turns=context.max_turns,
             thinking_enabled=context.thinking != "off",
-        )
+        ).model_copy(update={"asks": agent_records.asking(body)})
 
 
 def _touches_money(said: Changes) -> bool:

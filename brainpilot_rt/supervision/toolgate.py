@@ -174,6 +174,7 @@ class RunGate:
             external=foreign is not None,
             read_only_hint=foreign.hints.read_only if foreign else None,
             destructive_hint=foreign.hints.destructive if foreign else None,
+            confirm=tool.confirm,
         )
 
     def _rate(self, tool: str, policies: tuple[ToolPolicy, ...]) -> float:

@@ -8,7 +8,7 @@ function. The JSON Schema a model sees is made from the arguments model, without
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -50,6 +50,8 @@ class Tool:
     spec: ToolSpec
     arguments: type[Arguments]
     run: Callable[[ToolContext, Any], Awaitable[ToolOutput]]
+    confirm: bool = field(default=False, kw_only=True)
+    """Each call of it needs a person's word, whatever the owner's policies say."""
 
     @property
     def name(self) -> str:

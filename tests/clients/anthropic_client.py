@@ -265,7 +265,7 @@ def a_budget_ends_the_work_and_is_told() -> None:
     session = new_session(WEATHER, budget=money)
     check(session.budget.max_list_cost.amount == "1", session)
     with following(session.id) as events:
-        sessions.events.send(session.id, events=[text("talk for ever")])
+        sessions.events.send(session.id, events=[text("talk for ever, " * 2_000)])
         until(events, idle("budget_reached"))
     check(sessions.retrieve(session.id).status == "idle")
 

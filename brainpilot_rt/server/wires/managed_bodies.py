@@ -233,26 +233,6 @@ def _toolset(toolset: ToolBody) -> Json:
     return {"type": TOOLSET, "default_config": default, "configs": configs}
 
 
-def asking(tools: Sequence[object]) -> frozenset[str]:
-    """Of a profile's tools: the names of those whose calls always need a person's word."""
-    found: set[str] = set()
-    for one in tools:
-        if not isinstance(one, dict) or cast("Json", one).get("type") != TOOLSET:
-            continue
-        toolset = ToolBody.model_validate(one)
-        default = _asks(toolset.default_config)
-        said = {each.name: each for each in toolset.configs if each.permission_policy is not None}
-        found |= {
-            name for name in TOOLSET_NAMES if (_asks(said[name]) if name in said else default)
-        }
-    return frozenset(found)
-
-
-def _asks(config: ToolConfig | None) -> bool:
-    policy = config.permission_policy if config is not None else None
-    return policy is not None and policy.type == "always_ask"
-
-
 def merged(before: Mapping[str, str], change: Mapping[str, str | None] | None) -> dict[str, str]:
     """Metadata after a change: null takes a key away."""
     after = {**before, **(change or {})}
