@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
+from brainpilot_rt.domain.ids import CallId
+from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.testing.fake_mcp import FakeMcp, Json, echo, listed
 from brainpilot_rt.tools.mcp.config import McpLimits
+from brainpilot_rt.tools.steps import finalize
 from tests.unit.tools.mcp.conftest import MakePool
 
 READ_ONLY = {"readOnlyHint": True}
@@ -65,6 +68,9 @@ async def test_what_became_of_a_call_whose_server_died_is_unknown_and_it_is_not_
         assert output.unknown
         assert "MCP server db died during the call" in output.content
         assert "may or may not have taken effect" in output.content
+        made = ToolCall(call_id=CallId("c"), name="mcp__db__echo", arguments={})
+        result = await finalize(made, output, pool.desk.context(), 0)
+        assert result.status == "unknown"
         await asyncio.sleep(60)
         assert pool.states() == {"db": "ready"}
         assert fake.calls() == ["echo"]
