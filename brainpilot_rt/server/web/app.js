@@ -4,7 +4,7 @@
 
 const base = new URL(".", location.href);
 const by = (id) => document.getElementById(id);
-const view = { session: null, stream: null, texts: new Map(), letters: new Map(), questions: "" };
+const view = { session: null, stream: null, texts: new Map(), letters: new Map(), models: new Map(), questions: "", approvals: "" };
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -78,7 +78,8 @@ async function open(session) {
 function clear() {
   view.texts.clear();
   view.letters.clear();
-  view.questions = "";
+  view.models.clear();
+  view.questions = view.approvals = "";
   for (const id of ["talk", "agents", "letters"]) by(id).replaceChildren();
 }
 
@@ -89,6 +90,12 @@ const onCustom = {
   session_title: (value) => { by("title").textContent = value.title; },
   letter: showLetter,
   stream_reset: clear,
+  model_selected: ({ run_id, model, reason }) => view.models.set(run_id, { name: `${model.provider}/${model.model}`, reason }),
+  guardrail_fired: ({ agent, guardrail, action, stage, reason }) => {
+    if (action !== "block") say("tool", agent, `guardrail ${guardrail} (${action}, ${stage.replace("_", " ")}): ${reason}`);
+  },
+  approval_requested: ({ agent, tool }) => say("tool", agent, `may ${tool} run?`),
+  approval_decided: ({ agent, decision, by, note }) => say("tool", agent, `${decision} by ${by}${note ? `: ${note}` : ""}`),
 };
 
 const onFrame = {
@@ -127,6 +134,8 @@ function begin(frame, kind) {
   const block = say(kind, frame.agent_name, "");
   block.classList.add("open");
   view.texts.set(frame.message_id, block);
+  const model = view.models.get(frame.run_id);
+  if (model) block.firstChild.append(Object.assign(element("small", "", model.name), { title: model.reason }));
 }
 
 function extend(frame) {
@@ -142,7 +151,9 @@ function finish(frame) {
 function showState(state) {
   by("title").textContent = state.title || state.sessionId;
   by("busy").textContent = state.workState.active ? "working" : "idle";
-  by("cost").textContent = state.costUsd === null ? "cost unknown" : `$${Number(state.costUsd).toFixed(4)}`;
+  const cost = state.costUsd === null ? "cost unknown" : `$${Number(state.costUsd).toFixed(4)}`;
+  const { capUsd, spentUsd } = state.budget;
+  by("cost").textContent = capUsd === null ? cost : `${cost}, budget $${Number(spentUsd).toFixed(4)} of $${Number(capUsd).toFixed(2)}`;
   by("stop").disabled = !state.workState.active;
   by("agents").replaceChildren(...state.agents.map((agent) => {
     const doing = agent.activeTools.length ? `${agent.status}: ${agent.activeTools.join(", ")}` : agent.status;
@@ -151,6 +162,7 @@ function showState(state) {
     return item;
   }));
   showQuestions(state.questions);
+  showApprovals(state.approvals);
 }
 
 function showLetter(value) {
@@ -200,12 +212,47 @@ function showQuestions(questions) {
   }));
 }
 
+// --- approvals: what is approved is what is shown, by its digest ------------------
+
+const SCOPES = { once: "Approve once", session: "Approve for this session" };
+
+function showApprovals(approvals) {
+  const known = approvals.map((approval) => approval.id).join();
+  if (known === view.approvals) return;
+  view.approvals = known;
+  const form = by("approvals");
+  form.hidden = approvals.length === 0;
+  form.replaceChildren(...approvals.map((approval) => {
+    const box = element("fieldset");
+    box.append(element("legend", "", `${approval.agentId} wants to run ${approval.toolName}`));
+    for (const reason of approval.reasons) box.append(element("p", "", reason));
+    box.append(element("pre", "", approval.shown.join("\n") || "without arguments"));
+    if (approval.expiresAt) box.append(element("p", "", `Open until ${when(approval.expiresAt)}; then it counts as denied.`));
+    const note = element("input");
+    note.placeholder = "Words for the agent";
+    note.setAttribute("aria-label", note.placeholder);
+    const decide = (text, word, more) => {
+      const button = element("button", word, text);
+      button.type = "button";
+      button.addEventListener("click", attempt(() => ask(
+        "POST", `approvals/${encodeURIComponent(approval.id)}/${word}`, { note: note.value, ...more },
+      )));
+      return button;
+    };
+    const yes = approval.scopes.filter((scope) => scope in SCOPES).map((scope) => decide(SCOPES[scope], "approve", { scope, digest: approval.digest }));
+    const words = element("div", "words");
+    words.append(...yes, decide("Deny", "deny", {}), note);
+    box.append(words);
+    return box;
+  }));
+}
+
 // --- start ------------------------------------------------------------------
 
 if (base.pathname.startsWith("/c/")) {
   by("locked").hidden = true;
   by("desk").hidden = false;
-  by("questions").addEventListener("submit", (event) => event.preventDefault());
+  for (const id of ["questions", "approvals"]) by(id).addEventListener("submit", (event) => event.preventDefault());
   by("new").addEventListener("click", attempt(async () => open((await ask("POST", "sessions", {})).id)));
   by("stop").addEventListener("click", attempt(() => ask("POST", `sessions/${view.session}/interrupt`, {})));
   by("compose").addEventListener("submit", attempt(async () => {

@@ -3,6 +3,7 @@
 from typing import Any
 
 from brainpilot_rt.governance.approvals import scopes_of
+from brainpilot_rt.governance.sanitising import escaped
 from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.shown import shown
 from brainpilot_rt.sessions.views import ApprovalView
@@ -11,6 +12,7 @@ from brainpilot_rt.supervision.answers import Decided
 
 def approval_json(one: ApprovalView) -> dict[str, Any]:
     """An approval that is open. The names are those of agent runs, and some more."""
+    reasons = [escaped(reason) for reason in one.reasons]
     return {
         "id": one.approval_id,
         "sessionId": one.session,
@@ -20,8 +22,8 @@ def approval_json(one: ApprovalView) -> dict[str, Any]:
         "toolName": one.tool,
         "args": dict(one.arguments),
         "shown": shown(one.arguments),
-        "reason": "; ".join(one.reasons),
-        "reasons": list(one.reasons),
+        "reason": "; ".join(reasons),
+        "reasons": reasons,
         "digest": one.digest,
         "scopes": list(scopes_of(one.reasons)),
         "requestedAt": iso(one.asked_ms),
