@@ -28,6 +28,7 @@ ALLOWED: Mapping[str, str] = {
     "brainpilot_rt/domain/events.py": "the one tagged union of all events belongs in one file",
     "brainpilot_rt/settings.py": "one documented tree of all settings belongs in one file",
     "brainpilot_rt/server/ports.py::Backend": "all the server may ask, one method a route",
+    "brainpilot_rt/testing/fake_backend.py::FakeBackend": "the same for tests of the server",
     "brainpilot_rt/supervision/backend.py::Backend": "answers that port, method by method",
 }
 """`path` or `path::name`, relative to the package's parent, -> why this unit may be larger."""

@@ -21,6 +21,7 @@ from brainpilot_rt.aiokit.lock import InstanceLock
 from brainpilot_rt.aiokit.sources import Clock, NewId, SystemClock, UlidSource
 from brainpilot_rt.aiokit.tasks import TaskSet
 from brainpilot_rt.context.retrieval.index import Retrieval
+from brainpilot_rt.daemon.governing import Base, Register
 from brainpilot_rt.daemon.stop import Stop, stop_when_displaced
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, SessionId
@@ -34,19 +35,14 @@ from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision import boot
-from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.backend import Backend
-from brainpilot_rt.supervision.chatcalls import governed_chat
-from brainpilot_rt.supervision.completions import Completions
 from brainpilot_rt.supervision.conversations import Conversations
 from brainpilot_rt.supervision.crew import Crew
-from brainpilot_rt.supervision.governing import Governing, Grounds, govern
+from brainpilot_rt.supervision.governing import Governing
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
-from brainpilot_rt.supervision.profiles import AgentProfiles
-from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills, user_libraries
@@ -55,7 +51,7 @@ from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.template import Template
-from brainpilot_rt.supervision.tokens import ClientTokens, TokenFile
+from brainpilot_rt.supervision.tokens import TokenFile
 from brainpilot_rt.supervision.toolbox import marker, toolbox
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
@@ -101,6 +97,18 @@ class _Ground:
     token: TokenFile
     template: Template
 
+    def base(self) -> Base:
+        """What the register stands on."""
+        return Base(
+            settings=self.settings,
+            log=self.log,
+            hub=self.hub,
+            manager=self.manager,
+            secrets=self.secrets,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
+
 
 @asynccontextmanager
 async def built(
@@ -116,7 +124,8 @@ async def built(
         ground = await _ground(settings, crew or Crew(), stack)
         hit("boot.log.after")
         manager, log = ground.manager, ground.log
-        agents, approvals, records = await _agents(ground)
+        register = await Register.opened(ground.base(), ground.crew)
+        stack.push_async_callback(register.close)
         sessions, counts = await boot.repair_sessions(manager, log)
         office, missing = await _mail(ground, sessions)
         counts["files_placed"] = missing
@@ -127,18 +136,9 @@ async def built(
             manager, settings.data_dir, settings.mailbox_dir, settings.environment
         )
         traces = Traces(log, ground.hub)
-        register = _Register(agents, approvals, records)
         organs, supervisor = await _organs(ground, register, worktrees, traces)
-        hit("boot.money.before")
-        await organs.governing.load()
-        hit("boot.money.after")
-        ground.tasks.spawn(organs.governing.router.load(), name="memory of rewards")
-        storage = Storage(manager, log)
-        ground.tasks.spawn(storage.watch(), name="watch over the log", endless=True)
-        lag = LoopLag(ground.clock, interval_s=0.25, window=240, watchdog=True)
-        lag.start(ground.tasks)
-        watch = stop_when_displaced(lock, ground.stop)
-        ground.tasks.spawn(watch, name="watch over the data directory", endless=True)
+        await _money(ground, organs.governing)
+        storage, lag = _watches(ground, lock)
         instance_id = ground.new_id()
         backend = Backend(
             organs,
@@ -148,13 +148,8 @@ async def built(
             traces=traces,
             lag=lag,
             storage=storage,
-            agents=agents,
-            approvals=approvals,
-            records=records,
-            completions=Completions(
-                governed_chat(organs.governing.calls, manager),
-                ground.template.current,
-                ground.new_id,
+            governed=lambda create: register.views(
+                organs.governing, organs.memories, ground.template.current, create
             ),
             identity=(__version__, instance_id),
             begin_stop=ground.stop.ask,
@@ -240,23 +235,6 @@ async def _secrets(
     return secrets, template, token
 
 
-async def _agents(ground: _Ground) -> tuple[AgentProfiles, Approvals, Records]:
-    """What is kept for all sessions; registered agents are of the team before any mail is read."""
-    records = Records(ground.log, ground.manager)
-    await records.load()
-    approvals = Approvals(ground.manager, ground.hub, ground.log, records, ground.clock)
-    agents = AgentProfiles(
-        records,
-        ground.clock,
-        ground.new_id,
-        ledger=ground.log.ledger,
-        tokens=ClientTokens(ground.settings.data_dir, ground.clock.now_ms),
-        call_client=approvals.call_client,
-    )
-    ground.crew.enrol(agents)
-    return agents, approvals, records
-
-
 async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice, int]:
     """Replay what the log promised, arm the watcher, take in what lies there."""
     mail = ground.settings.mail
@@ -284,35 +262,8 @@ async def _mail(ground: _Ground, sessions: list[SessionId]) -> tuple[PostOffice,
     return office, missing
 
 
-@dataclass(frozen=True, slots=True)
-class _Register:
-    """What is kept for all sessions."""
-
-    agents: AgentProfiles
-    approvals: Approvals
-    records: Records
-
-
-def _governing(ground: _Ground, register: _Register, dispatcher: Dispatcher) -> Governing:
-    settings, crew = ground.settings, ground.crew
-    grounds = Grounds(
-        log=ground.log,
-        manager=ground.manager,
-        records=register.records,
-        approvals=register.approvals,
-        secrets=ground.secrets,
-        clock=ground.clock,
-        new_id=ground.new_id,
-        stream=crew.stream or dispatcher.stream,
-        providers=lambda: dispatcher.providers,
-        is_free=lambda model: crew.stream is not None or dispatcher.costs_nothing(model),
-        agent_caps=register.agents.limits.caps,
-    )
-    return govern(grounds, settings.budgets, settings.routing, settings.guard)
-
-
 async def _organs(
-    ground: _Ground, register: _Register, worktrees: Worktrees, traces: Traces
+    ground: _Ground, register: Register, worktrees: Worktrees, traces: Traces
 ) -> tuple[Organs, Supervisor]:
     settings = ground.settings
     retrieval = await _retrieval(ground)
@@ -335,12 +286,7 @@ async def _organs(
         hub=ground.hub,
         log=ground.log,
         liveness=ground.liveness,
-        conversations=Conversations(
-            ground.log,
-            ground.hub,
-            keep_max=settings.agents.conversations_max,
-            chars_max=settings.agents.context_chars_max,
-        ),
+        conversations=_conversations(ground),
         stream=crew.stream or dispatcher.stream,
         model_of=partial(template.model_of, dispatcher),
         free=lambda model: crew.stream is None and dispatcher.is_free(model),
@@ -366,12 +312,44 @@ async def _organs(
         thinking=settings.thinking,
         attempts_max=settings.sessions.attempts_max,
         secrets=ground.secrets,
-        governing=_governing(ground, register, dispatcher),
+        governing=register.governing(
+            crew.stream or dispatcher.stream,
+            lambda: dispatcher.providers,
+            lambda model: crew.stream is not None or dispatcher.costs_nothing(model),
+        ),
     )
     Summaries(organs)
     supervisor = Supervisor(organs, ground.tasks, ground.clock)
     made.append(supervisor)
     return organs, supervisor
+
+
+def _watches(ground: _Ground, lock: InstanceLock) -> tuple[Storage, LoopLag]:
+    storage = Storage(ground.manager, ground.log)
+    ground.tasks.spawn(storage.watch(), name="watch over the log", endless=True)
+    lag = LoopLag(ground.clock, interval_s=0.25, window=240, watchdog=True)
+    lag.start(ground.tasks)
+    watch = stop_when_displaced(lock, ground.stop)
+    ground.tasks.spawn(watch, name="watch over the data directory", endless=True)
+    return storage, lag
+
+
+def _conversations(ground: _Ground) -> Conversations:
+    agents = ground.settings.agents
+    return Conversations(
+        ground.log,
+        ground.hub,
+        keep_max=agents.conversations_max,
+        chars_max=agents.context_chars_max,
+    )
+
+
+async def _money(ground: _Ground, governing: Governing) -> None:
+    """Budgets before the first call; what was learnt of models may come later."""
+    hit("boot.money.before")
+    await governing.load()
+    hit("boot.money.after")
+    ground.tasks.spawn(governing.router.load(), name="memory of rewards")
 
 
 async def _retrieval(ground: _Ground) -> Retrieval:

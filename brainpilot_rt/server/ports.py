@@ -13,6 +13,7 @@ from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.server.agents_port import AgentsPort, ApprovalsPort
+from brainpilot_rt.server.budget_port import BudgetPort
 from brainpilot_rt.server.memory_port import MemoryPort
 from brainpilot_rt.server.skills_port import SkillViews
 from brainpilot_rt.server.trace_port import TraceViews
@@ -26,6 +27,7 @@ from brainpilot_rt.supervision.answers import (
     ReceiptOf,
 )
 from brainpilot_rt.supervision.completions import Completions
+from brainpilot_rt.supervision.oversight import Oversight
 from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.workspace.files import Workspace
 
@@ -69,6 +71,16 @@ class Backend(Protocol):
     @property
     def records(self) -> Records:
         """What is kept for all sessions, by kind and key."""
+        ...
+
+    @property
+    def budgets(self) -> BudgetPort:
+        """Money: what may be spent, and what was."""
+        ...
+
+    @property
+    def oversight(self) -> Oversight:
+        """What the log tells of agents, the rules for them, and the shared memory."""
         ...
 
     @property

@@ -1,7 +1,7 @@
 """The daemon as the server sees it: commands in, views out. No rule lives here."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -39,11 +39,8 @@ from brainpilot_rt.supervision.answers import (
     Posted,
     ReceiptOf,
 )
-from brainpilot_rt.supervision.approvals import Approvals
-from brainpilot_rt.supervision.completions import Completions
+from brainpilot_rt.supervision.governed_views import GovernedViews
 from brainpilot_rt.supervision.organs import Organs
-from brainpilot_rt.supervision.profiles import AgentProfiles
-from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.stats import stats_of
 from brainpilot_rt.supervision.storage import Storage
 from brainpilot_rt.supervision.supervisor import Supervisor
@@ -66,10 +63,7 @@ class Backend:
         traces: Traces,
         lag: LoopLag,
         storage: Storage,
-        agents: AgentProfiles,
-        approvals: Approvals,
-        records: Records,
-        completions: Completions,
+        governed: Callable[[Callable[[NewSession], Awaitable[object]]], GovernedViews],
         identity: tuple[str, str],
         begin_stop: Callable[[], None],
         memory_full: Callable[[], bool],
@@ -80,10 +74,13 @@ class Backend:
         self.memory = organs.memories
         self.turns = Turns(organs.log)
         self.skills = organs.skills
-        self.agents = agents
-        self.approvals = approvals
-        self.records = records
-        self.completions = completions
+        views = governed(self.create_session)
+        self.agents = views.agents
+        self.approvals = views.approvals
+        self.records = views.records
+        self.completions = views.completions
+        self.budgets = views.budgets
+        self.oversight = views.oversight
         self.new_id = organs.new_id
         self.gauges = organs.gauges
         self.audit_violations = 0

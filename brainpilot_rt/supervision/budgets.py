@@ -34,11 +34,14 @@ from brainpilot_rt.supervision.budget_counters import Counters, Place, periods, 
 NOTHING: Final = Decimal(0)
 
 
+USED_UP: Final = Refused("run", NOTHING, NOTHING)
+
+
 class Exhausted(BudgetExceeded):
     """A budget refuses a call."""
 
-    def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.message)
+    def __init__(self, message: str, *, refused: Refused = USED_UP) -> None:
+        super().__init__(message)
         self.refused = refused
 
 
@@ -131,7 +134,7 @@ class Budgets:
             )
         refused = admit(accounts, call.amount_usd, strict=strict)
         if refused is not None:
-            raise Exhausted(refused)
+            raise Exhausted(refused.message, refused=refused)
         self._admit_rate(call.agent)
         ident = f"res_{self._new_id()}"
         if call.free:

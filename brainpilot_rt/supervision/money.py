@@ -60,6 +60,8 @@ class Purse:
         self._caller = caller
         self._open: Reservation | None = None
         self._last: Call | None = None
+        self._crossed = False
+        """The latest call has used a budget up; the log may not know it yet."""
 
     @property
     def is_open(self) -> bool:
@@ -69,6 +71,8 @@ class Purse:
     @property
     def exhausted(self) -> bool:
         """Whether a budget is used up: nothing more is started."""
+        if self._crossed:
+            return True
         return self._last is not None and self._money.budgets.exhausted(self._last) is not None
 
     async def begin(
@@ -136,7 +140,9 @@ class Purse:
             if reply.cost_usd is not None
             else await self._money.quote(reply.model, reply.usage)
         )
-        return self._money.budgets.settle(reservation, quote, reply.usage, model=reply.model)
+        facts = self._money.budgets.settle(reservation, quote, reply.usage, model=reply.model)
+        self._crossed = any(isinstance(one, ev.BudgetExhausted) for one in facts)
+        return facts
 
     async def abandon(self, request: ModelRequest, heard: int, reason: str) -> list[ev.Event]:
         """What to commit of a call without a reply, of which `heard` characters had come.

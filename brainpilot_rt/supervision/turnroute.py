@@ -4,20 +4,23 @@ Held is the model of the agent's previous turn: its prompt cache has most of wha
 in a loop of tool calls it goes on (pain 19). After a restart it is read from the log.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.messages import ToolResultMessage, UserMessage
-from brainpilot_rt.domain.model_calls import ModelRef, ModelRequest
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest, ReplyFinished
 from brainpilot_rt.domain.thinking import ProgramName
+from brainpilot_rt.domain.tools import ToolResult
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.eventlog.port import EventLog
-from brainpilot_rt.models.routing import Choice, Held
+from brainpilot_rt.models.routing import Held
 from brainpilot_rt.models.task_classes import Moment, task_class
 from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.supervision.calls import RunCalls
 from brainpilot_rt.supervision.routing import Router, Wanted
 
 CACHE_MS: Final = 300_000
@@ -33,12 +36,13 @@ class _Last:
     at_ms: int
 
 
-class TurnRoute:
-    """What is wanted of the router, turn by turn of one run."""
+class TurnCalls:
+    """The governed model calls of one run, each with what the router has to know of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route is found by
         self,
         identity: RunIdentity,
+        calls: RunCalls,
         *,
         manager: SessionManager,
         log: EventLog,
@@ -47,6 +51,7 @@ class TurnRoute:
         now_ms: Callable[[], int],
     ) -> None:
         self._identity = identity
+        self._calls = calls
         self._manager = manager
         self._log = log
         self._router = router
@@ -55,7 +60,29 @@ class TurnRoute:
         self._last: _Last | None = None
         self._looked = False
 
-    async def wanted(self, request: ModelRequest, program: ProgramName) -> Wanted:
+    @property
+    def spent(self) -> bool:
+        """Whether a budget of the run is used up."""
+        return self._calls.spent
+
+    async def rate(self, turn: int, results: Sequence[ToolResult]) -> None:
+        """The tools of a turn have ended."""
+        await self._calls.rate(turn, results)
+
+    async def stream(
+        self, request: ModelRequest, program: ProgramName
+    ) -> AsyncGenerator[ModelEvent, None]:
+        """One reply, as `RunCalls.stream` gives it."""
+        wanted = await self._wanted(request, program)
+        async with aclosing(self._calls.stream(request, wanted)) as events:
+            async for event in events:
+                if isinstance(event, ReplyFinished) and self._calls.last is not None:
+                    last = self._calls.last
+                    taken = _taken(event.usage)
+                    self._last = _Last(last.model, last.task_class, taken, self._now_ms())
+                yield event
+
+    async def _wanted(self, request: ModelRequest, program: ProgramName) -> Wanted:
         """What the next turn wants."""
         state = self._manager.state(self._identity.session)
         run = state.runs.get(self._identity.run_id)
@@ -81,10 +108,6 @@ class TurnRoute:
         if not auto or len(self._router.candidates(auto=True)) < 2:  # noqa: PLR2004 - nothing to choose
             return wanted
         return await self._with_held(wanted, in_loop=in_loop)
-
-    def went(self, choice: Choice, usage: Usage) -> None:
-        """A reply came; its model has the prompt in its cache now."""
-        self._last = _Last(choice.model, choice.task_class, _taken(usage), self._now_ms())
 
     async def _with_held(self, wanted: Wanted, *, in_loop: bool) -> Wanted:
         if self._last is None and not self._looked:

@@ -33,7 +33,7 @@ from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.supervision.stalls import StallWatch
 from brainpilot_rt.supervision.toolports import CALL_PREFIX, ToolPorts
-from brainpilot_rt.supervision.turnroute import TurnRoute
+from brainpilot_rt.supervision.turnroute import TurnCalls
 from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.tools.runner import RunnerLimits, ToolRunner
 
@@ -48,7 +48,6 @@ class RunWiring:
 
     def __init__(self, organs: Organs, tools: Registry, state: SessionState, run: RunState) -> None:
         self._organs = organs
-        self._session = state.session
         self._root = run.root_id
         self._turns_left = _TURNS_AFTER_STOP
         agent = state.agents[run.agent]
@@ -79,9 +78,9 @@ class RunWiring:
             root_id=run.root_id,
             host_run_id=run.host_run_id,
         )
-        self._calls = RunCalls(governing.calls, caller, self)
-        self._route = TurnRoute(
+        self._calls = TurnCalls(
             self.identity,
+            RunCalls(governing.calls, caller, self),
             manager=organs.manager,
             log=organs.log,
             router=governing.router,
@@ -125,7 +124,7 @@ class RunWiring:
         return self.identity.run_id
 
     def _state(self) -> SessionState:
-        return self._organs.manager.state(self._session)
+        return self._organs.manager.state(self.identity.session)
 
     def hold(self, *facts: ev.Event) -> None:
         """Facts that need no commit of their own: they go first in the next one."""
@@ -138,7 +137,7 @@ class RunWiring:
 
     async def record(self, *facts: ev.Event) -> list[ev.Recorded]:
         """Commit facts, after those that were held."""
-        return await self._organs.manager.record(self._session, *self.preceded(*facts))
+        return await self._organs.manager.record(self.identity.session, *self.preceded(*facts))
 
     def _show(
         self,
@@ -149,14 +148,13 @@ class RunWiring:
         kind: Literal["text", "reasoning"],
     ) -> None:
         del index, offset, kind  # the hub counts them itself, as everybody is told
-        self._organs.hub.show(self._session, message_id, text)
+        self._organs.hub.show(self.identity.session, message_id, text)
 
     async def _stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         organs = self._organs
         if organs.liveness.closing:
             raise asyncio.CancelledError  # the daemon stops: this turn is asked at the next start
-        wanted = await self._route.wanted(request, self.program.now)
-        stream = self._calls.stream(request, wanted)
+        stream = self._calls.stream(request, self.program.now)
         hear = organs.secrets.hearing()
         watch = StallWatch(
             organs.settings.stall_notice_s, lambda silent_s: self._stalled(request.turn, silent_s)
@@ -165,8 +163,6 @@ class RunWiring:
             with organs.liveness.hold("model_call"):
                 async for event in stream:
                     watch.heard()
-                    if isinstance(event, ReplyFinished) and self._calls.last is not None:
-                        self._route.went(self._calls.last, event.usage)
                     for one in hear(event):
                         yield (
                             _own_ids(one, organs.new_id) if isinstance(one, ReplyFinished) else one
@@ -217,7 +213,7 @@ class RunWiring:
         if state.agents[agent].paused or not state.queued_for(agent):
             return ()
         records = await self._organs.manager.dispatch(
-            self._session,
+            self.identity.session,
             cmd.JoinLetters(run_id=self.run_id, turn=turn, preceding=self.preceded(*preceding)),
         )
         for recorded in records:
@@ -246,7 +242,7 @@ class RunWiring:
         if not silent(self._state(), self.run_id):
             return None
         records = await self._organs.manager.dispatch(
-            self._session,
+            self.identity.session,
             cmd.RemindTasks(run_id=self.run_id, preceding=self.preceded(*preceding)),
         )
         texts = [one.event.text for one in records if isinstance(one.event, ev.TaskReminded)]

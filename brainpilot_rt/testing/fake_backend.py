@@ -42,7 +42,6 @@ from brainpilot_rt.sessions.views import (
     LetterView,
     SessionSummary,
 )
-from brainpilot_rt.settings import SessionLimits
 from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.completions import Completions, ungoverned
 from brainpilot_rt.supervision.memories import Memories
@@ -51,7 +50,8 @@ from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_memory import MemoryAuthority
 from brainpilot_rt.testing.fake_sessions import FakeSessions
-from brainpilot_rt.testing.register import registered
+from brainpilot_rt.testing.overseen import overseen, reading
+from brainpilot_rt.testing.register import counted, registered, settings_in
 from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.workspace.files import Workspace
 
@@ -71,10 +71,17 @@ class FakeBackend(FakeSessions):
         self.memory = Memories(self.log, self.listen, authority.dispatch, clock)
         self.turns = Turns(self.log)
         self.skills = shelf()
-        self._kept = registered(
-            self.log, Hub(clock.now_ms), (clock, new_id), SessionLimits(), folder
+        self._known = registered(self.log, Hub(clock.now_ms), (clock, new_id), settings_in(folder))
+        self.agents = self._known.kept.agents
+        self.budgets = counted(self.log, self._known, clock, new_id)
+        self.oversight = overseen(
+            reading(self.log, self._known.manager, clock),
+            self._known.kept.records,
+            self.memory,
+            self.create_session,
+            folder,
+            (clock, new_id),
         )
-        self.agents = self._kept.agents
         self.completions = Completions(ungoverned(offline.stream), Providers, new_id)
         self.new_id = new_id
         self.gauges: Callable[[], Mapping[str, float]] = dict[str, float]
@@ -86,12 +93,12 @@ class FakeBackend(FakeSessions):
     @property
     def approvals(self) -> Approvals:
         """The real ones."""
-        return self._kept.approvals
+        return self._known.kept.approvals
 
     @property
     def records(self) -> Records:
         """The real ones."""
-        return self._kept.records
+        return self._known.kept.records
 
     @property
     def trace_views(self) -> TraceViews:
@@ -106,7 +113,7 @@ class FakeBackend(FakeSessions):
         return Liveness(
             active_sessions=len(self.loaded),
             running_agents=phases.count(AgentPhase.RUNNING),
-            last_activity_ms=self._clock.now_ms(),
+            last_activity_ms=self.clock.now_ms(),
             idle_epoch=self.log.head_pos + self.touched,
             leases={"model": 0, "tool": 0},
             unread_letters=0,
@@ -139,7 +146,7 @@ class FakeBackend(FakeSessions):
         """Create, or answer with the one there is."""
         session = SessionId(new.session or self.new_id())
         if await self.log.session(session) is None:
-            now_ms = self._clock.now_ms()
+            now_ms = self.clock.now_ms()
             made = SessionSummary(session, new.title or "", now_ms, now_ms, thinking=new.thinking)
             created = SessionCreated(title=new.title or "", thinking=new.thinking)
             durable = None if receipt is None else receipt(made)
@@ -205,7 +212,7 @@ class FakeBackend(FakeSessions):
             kind=LetterKind.USER_MESSAGE,
             content=content,
             root_id=letter_id,
-            created_at=self._clock.now().isoformat(),
+            created_at=self.clock.now().isoformat(),
             authority=Authority(origin="user"),
         )
         queued = open_turn is not None

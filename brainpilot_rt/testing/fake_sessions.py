@@ -171,7 +171,7 @@ class FakeSessions:
         self.log = MemoryEventLog(clock=clock)
         self.log.on_commit(self._committed)
         self.loaded: dict[SessionId, FakeSession] = {}
-        self._clock = clock
+        self.clock = clock
         self._listeners: list[Callable[[Recorded | Chunk], None]] = []
 
     async def commit(self, session: SessionId, *events: Event) -> list[Recorded]:
@@ -190,7 +190,7 @@ class FakeSessions:
             kind=started.kind,
             agent=started.agent,
             run_id=started.run_id,
-            at_ms=self._clock.now_ms(),
+            at_ms=self.clock.now_ms(),
         )
         chunks.append(text)
         for listener in self._listeners:

@@ -1,49 +1,62 @@
-"""The manager with all that is kept for every session: records, approvals, registered agents."""
+"""The manager with all that is kept for every session, built as the daemon builds it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.daemon.governing import Base, Register
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
-from brainpilot_rt.settings import SessionLimits
-from brainpilot_rt.supervision.approvals import Approvals
+from brainpilot_rt.settings import BudgetSettings, Settings
+from brainpilot_rt.supervision.budget_caps import Caps
+from brainpilot_rt.supervision.budget_views import BudgetViews
+from brainpilot_rt.supervision.budgets import Budgets
 from brainpilot_rt.supervision.crew import Crew
-from brainpilot_rt.supervision.profiles import AgentProfiles
 from brainpilot_rt.supervision.records import Records
-from brainpilot_rt.supervision.tokens import ClientTokens
+from brainpilot_rt.supervision.secrets import Secrets
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
-    """`records` know what an earlier life kept once they are loaded."""
+class Registered:
+    """`kept.records` know what an earlier life kept once they are loaded."""
 
     manager: SessionManager
     crew: Crew
-    records: Records
-    approvals: Approvals
-    agents: AgentProfiles
+    kept: Register
 
 
 def registered(
-    log: EventLog, hub: Hub, sources: tuple[Clock, NewId], limits: SessionLimits, folder: Path
-) -> Register:
-    """Build them as the daemon does."""
+    log: EventLog, hub: Hub, sources: tuple[Clock, NewId], settings: Settings
+) -> Registered:
+    """Build them; nothing is read before the records are loaded."""
     clock, new_id = sources
     crew = Crew()
     manager = SessionManager(
-        log, hub, clock=clock, new_id=new_id, limits=limits, members=crew.members
+        log, hub, clock=clock, new_id=new_id, limits=settings.sessions, members=crew.members
     )
-    records = Records(log, manager)
-    approvals = Approvals(manager, hub, log, records, clock)
-    agents = AgentProfiles(
-        records,
-        clock,
-        new_id,
-        ledger=log.ledger,
-        tokens=ClientTokens(folder, clock.now_ms),
-        call_client=approvals.call_client,
+    base = Base(
+        settings=settings,
+        log=log,
+        hub=hub,
+        manager=manager,
+        secrets=Secrets(),
+        clock=clock,
+        new_id=new_id,
     )
-    crew.enrol(agents)
-    return Register(manager, crew, records, approvals, agents)
+    kept = Register(base, Records(log, manager))
+    crew.enrol(kept.agents)
+    return Registered(manager, crew, kept)
+
+
+def counted(log: EventLog, known: Registered, clock: Clock, new_id: NewId) -> BudgetViews:
+    """Money without bounds, as the log tells of it."""
+    records, settings = known.kept.records, BudgetSettings()
+    caps = Caps(settings, records)
+    budgets = Budgets(log, known.manager, caps, settings, clock=clock, new_id=new_id)
+    return BudgetViews(budgets, log.ledger, records, clock)
+
+
+def settings_in(folder: Path, **groups: object) -> Settings:
+    """Settings of a test: everything lies in its folder."""
+    return Settings.model_validate({"data_dir": folder, "mailbox_dir": folder / "mail", **groups})

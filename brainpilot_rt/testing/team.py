@@ -42,20 +42,17 @@ from brainpilot_rt.settings import (
     GuardSettings,
     RoutingSettings,
     SessionLimits,
+    Settings,
     ThinkingSettings,
 )
 from brainpilot_rt.supervision import boot
 from brainpilot_rt.supervision.answers import Interrupted, NewSession, Posted
 from brainpilot_rt.supervision.backend import Backend
-from brainpilot_rt.supervision.chatcalls import governed_chat
-from brainpilot_rt.supervision.completions import Completions
 from brainpilot_rt.supervision.conversations import Conversations
-from brainpilot_rt.supervision.governing import Grounds, govern
 from brainpilot_rt.supervision.liveness import Liveness
 from brainpilot_rt.supervision.mailroom import MailRoom
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
-from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shown import Shown
 from brainpilot_rt.supervision.skills import Skills
 from brainpilot_rt.supervision.sources import Sources
@@ -64,7 +61,7 @@ from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
-from brainpilot_rt.testing.register import registered
+from brainpilot_rt.testing.register import registered, settings_in
 from brainpilot_rt.testing.sources import START
 from brainpilot_rt.testing.watcher import ManualWatcher
 from brainpilot_rt.tools.memory import memory_tools
@@ -223,6 +220,16 @@ class Setup:
     audited: bool = True
     """Look for work without a terminal record when the team has ended (I-12)."""
 
+    def settings(self, root: Path) -> Settings:
+        """The tree of settings."""
+        return settings_in(
+            root,
+            sessions=self.limits,
+            budgets=self.budgets,
+            routing=self.routing,
+            guard=self.guard,
+        )
+
 
 class _Parts:
     """What the team is made of, bottom up."""
@@ -235,7 +242,7 @@ class _Parts:
         hub = Hub(clock.now_ms)
         self.liveness = Liveness(clock.now_ms)
         hub.listen(self._on_item)
-        self.register = registered(log, hub, (clock, new_id), setup.limits, root)
+        self.register = registered(log, hub, (clock, new_id), setup.settings(root))
         self.manager = self.register.manager
         self.room = MailRoom(self.manager, hub, new_id=new_id)
         self.watcher = ManualWatcher()
@@ -251,8 +258,7 @@ class _Parts:
         memories = Memories(log, hub.listen, self.manager.dispatch, clock)
         self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
         settings = setup.agents
-        memory = memory_tools(memories)
-        tools = Registry([*team_tools(), *planning_tools(), *memory, *setup.tools])
+        tools = [*team_tools(), *planning_tools(), *memory_tools(memories), *setup.tools]
         self.organs = Organs(
             manager=self.manager,
             hub=hub,
@@ -263,7 +269,7 @@ class _Parts:
             ),
             stream=stream,
             model_of=lambda _provider, _model: None,
-            tools=partial(_ready, tools),
+            tools=partial(_ready, Registry(tools)),
             search=setup.search,
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
@@ -282,30 +288,15 @@ class _Parts:
             thinking=setup.thinking,
             free=lambda _model: setup.free,
             attempts_max=setup.limits.attempts_max,
-            governing=govern(
-                Grounds(
-                    log=log,
-                    manager=self.manager,
-                    records=self.register.records,
-                    approvals=self.register.approvals,
-                    secrets=Secrets(),
-                    clock=clock,
-                    new_id=new_id,
-                    stream=stream,
-                    providers=lambda: setup.providers,
-                    is_free=lambda _model: not setup.paid,
-                    agent_caps=self.register.agents.limits.caps,
-                ),
-                setup.budgets,
-                setup.routing,
-                setup.guard,
+            governing=self.register.kept.governing(
+                stream, lambda: setup.providers, lambda _model: not setup.paid
             ),
         )
         Summaries(self.organs)
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
 
     def _profile(self, role: str) -> Profile:
-        registered = self.register.agents.knows(role)
+        registered = self.register.kept.agents.knows(role)
         return self.register.crew.profile(role) if registered else plain_profile(role)
 
     def _on_item(self, item: Item) -> None:
@@ -327,13 +318,8 @@ class _Parts:
             traces=self.traces,
             lag=LoopLag(self.organs.clock, interval_s=1.0, window=4),
             storage=Storage(self.manager, self.organs.log),
-            agents=self.register.agents,
-            approvals=self.register.approvals,
-            records=self.register.records,
-            completions=Completions(
-                governed_chat(self.organs.governing.calls, self.manager),
-                Providers,
-                self.organs.new_id,
+            governed=lambda create: self.register.kept.views(
+                self.organs.governing, self.organs.memories, Providers, create
             ),
             identity=("test", "test"),
             begin_stop=lambda: None,
@@ -348,7 +334,7 @@ async def team(
     """Build a team over a log, repair what the log left open, work, and stop it in order."""
     setup = setup or Setup()
     parts = _Parts(log, stream, root, setup)
-    await parts.register.records.load()
+    await parts.register.kept.records.load()
     await parts.organs.governing.load()
     sessions, _counts = await boot.repair_sessions(parts.manager, log)
     if setup.mail:

@@ -19,7 +19,7 @@ from brainpilot_rt.models.bandit import WINDOW_DAYS
 from brainpilot_rt.server.bodies import parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
-from brainpilot_rt.server.insight_port import HasOversight
+from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routes.intelligence import count_of
 from brainpilot_rt.server.routes.owners import check_owner
@@ -42,7 +42,7 @@ _QUIET: Final = (
 class GovernanceRoutes:
     """Handlers about rules and what became of them."""
 
-    def __init__(self, backend: HasOversight, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend, config: ServerConfig) -> None:
         self._backend = backend
         self._insight = backend.oversight.insight
         self._tools = backend.oversight.tools

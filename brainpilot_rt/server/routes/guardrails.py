@@ -26,7 +26,7 @@ from brainpilot_rt.governance.guardrails.providers import (
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
-from brainpilot_rt.server.insight_port import HasOversight
+from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routes.owners import check_owner
 from brainpilot_rt.supervision.guard_providers import BUILT_IN
@@ -53,7 +53,7 @@ class TryBody(Body):
 class GuardrailRoutes:
     """Handlers about guardrails."""
 
-    def __init__(self, backend: HasOversight, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend, config: ServerConfig) -> None:
         self._backend = backend
         self._guards = backend.oversight.guards
         self._providers = backend.oversight.guard_providers

@@ -24,7 +24,7 @@ from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.idempotency import json_response
-from brainpilot_rt.server.insight_port import HasOversight
+from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routing_stream import routing_stream
 from brainpilot_rt.supervision.agent_records import iso
@@ -52,7 +52,7 @@ class OutcomeBody(Body):
 class IntelligenceRoutes:
     """Handlers about choices of models."""
 
-    def __init__(self, backend: HasOversight, config: ServerConfig, hub: Hub) -> None:
+    def __init__(self, backend: Backend, config: ServerConfig, hub: Hub) -> None:
         self._backend = backend
         self._insight = backend.oversight.insight
         self._bytes_max = config.http.body_bytes_max

@@ -16,7 +16,7 @@ from brainpilot_rt.domain.memory import Block, MemoryItem
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
-from brainpilot_rt.server.insight_port import HasOversight
+from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routes.owners import agent_asking, check_owner
 from brainpilot_rt.supervision.agent_records import iso
@@ -72,7 +72,7 @@ class ApprovalConfig(Body):
 class SharedMemoryRoutes:
     """Handlers about the memory of the user."""
 
-    def __init__(self, backend: HasOversight, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend, config: ServerConfig) -> None:
         self._backend = backend
         self._memory = backend.oversight.memory
         self._bytes_max = config.http.body_bytes_max

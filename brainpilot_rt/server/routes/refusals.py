@@ -14,7 +14,7 @@ from starlette.responses import Response
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.models.catalogue import catalogue
 from brainpilot_rt.server.idempotency import json_response
-from brainpilot_rt.server.insight_port import HasOversight
+from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 
 NO_KEYS: Final = (
@@ -27,7 +27,7 @@ NO_KEYS: Final = (
 class ProviderRoutes:
     """Handlers about model providers."""
 
-    def __init__(self, backend: HasOversight) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._providers = backend.oversight.insight.providers
 
     async def index(self, _request: Request) -> Response:
