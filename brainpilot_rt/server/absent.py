@@ -26,6 +26,22 @@ _ABSENT: Final = tuple(
             r"/v1/sessions/[^/]+/resources(/.*)?",
             "nothing is mounted into sessions: files go through /sessions/{id}/files",
         ),
+        (
+            r"/v1/presets(/.*)?",
+            "there are no presets: name a model, or `auto`; [routing] in the settings has the rest",
+        ),
+        (
+            r"/v1/prompts(/.*)?",
+            "there is no store of prompts: they are files of the work tree and of bp_template",
+        ),
+        (
+            r"/v1/observability(/.*)?",
+            "nothing is sent anywhere: read /metrics, follow /events, keep /sessions/{id}/export",
+        ),
+        (
+            r"/v1/governance/compliance/.*",
+            "nothing is scanned for a standard: /v1/governance/audit has what was done",
+        ),
     )
 )
 

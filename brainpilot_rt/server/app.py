@@ -40,9 +40,14 @@ from brainpilot_rt.server.routes.conversation import (
     MessageBody,
 )
 from brainpilot_rt.server.routes.files import FileRoutes, UploadBody
+from brainpilot_rt.server.routes.governance import GovernanceRoutes, governance_rows
+from brainpilot_rt.server.routes.guardrails import GuardrailRoutes, guardrail_rows
+from brainpilot_rt.server.routes.intelligence import IntelligenceRoutes, intelligence_rows
 from brainpilot_rt.server.routes.managed import managed_rows
 from brainpilot_rt.server.routes.memory import EditBody, MemoryRoutes, RememberBody
+from brainpilot_rt.server.routes.memory_v1 import SharedMemoryRoutes, shared_memory_rows
 from brainpilot_rt.server.routes.openai import OpenAiRoutes, openai_rows
+from brainpilot_rt.server.routes.refusals import ProviderRoutes, provider_rows
 from brainpilot_rt.server.routes.service import CapabilitiesBody, ServiceRoutes, ShutdownBody
 from brainpilot_rt.server.routes.sessions import (
     CreateSessionBody,
@@ -279,6 +284,11 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *limit_rows(AgentLimitRoutes(backend, config)),
         *approval_rows(ApprovalRoutes(backend, config)),
         *agent_run_rows(AgentRunRoutes(backend, config, RunStreams(backend, hub))),
+        *intelligence_rows(IntelligenceRoutes(backend, config, hub)),
+        *governance_rows(GovernanceRoutes(backend, config)),
+        *guardrail_rows(GuardrailRoutes(backend, config)),
+        *shared_memory_rows(SharedMemoryRoutes(backend, config)),
+        *provider_rows(ProviderRoutes(backend)),
         *managed_rows(backend, config, hub),
         *openai_rows(OpenAiRoutes(backend, config, hub)),
     ]

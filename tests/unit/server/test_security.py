@@ -41,7 +41,8 @@ def concrete(path: str) -> str:
 def requests(app: Starlette) -> list[tuple[str, str]]:
     """Every route, also as HEAD and OPTIONS, and some that do not exist."""
     real = [(row.method, concrete(row.path)) for row in rows(app)]
-    more = [(method, path) for method in ("HEAD", "OPTIONS", "PATCH") for _, path in real]
+    paths = dict.fromkeys(path for _, path in real)
+    more = [(method, path) for method in ("HEAD", "OPTIONS", "PATCH") for path in paths]
     return [*real, *more, ("GET", "/nothing"), ("POST", "/c"), ("GET", "/v1/models")]
 
 
@@ -72,6 +73,13 @@ class Kept(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
+@pytest.fixture
+def no_ration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are more routes than failed attempts at once."""
+    monkeypatch.setattr("brainpilot_rt.server.security.FAILURES_MAX", 100_000)
+
+
+@pytest.mark.usefixtures("no_ration")
 @pytest.mark.fault("S6", "S31")
 async def test_every_route_without_a_token_answers_the_same_nothing():
     async with serving() as server:
@@ -100,6 +108,7 @@ async def test_every_route_without_a_token_answers_the_same_nothing():
         {"cookie": f"token={TOKEN}"},
     ],
 )
+@pytest.mark.usefixtures("no_ration")
 @pytest.mark.fault("S6")
 async def test_a_token_that_is_wrong_or_in_the_wrong_place_is_none(headers: dict[str, str]):
     async with serving() as server:
@@ -231,7 +240,8 @@ async def test_a_token_in_the_query_opens_streams_and_nothing_else():
             path = f"{concrete(row.path)}?token={TOKEN}"
             answer = await ask(server, row.method, path, {})
             if row.stream:
-                assert answer.status_code == (404 if row.path.startswith("/v1/") else 200)
+                missing = row.path.startswith("/v1/") and "{" in row.path
+                assert answer.status_code == (404 if missing else 200)
             elif row.open:
                 assert answer.status_code == 400
                 assert answer.json()["code"] == "token_in_query"
