@@ -7,7 +7,6 @@ kept within a bound, and a reader too slow for it is told so.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -17,8 +16,9 @@ from brainpilot_rt.domain.errors import BudgetExceeded, Conflict, FatalFault, No
 from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, CallId, SessionId
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.model_calls import StopReason
-from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
+from brainpilot_rt.domain.usage import NO_USAGE, add_cost
 from brainpilot_rt.server.ports import Backend, Posted
+from brainpilot_rt.server.wires.openai import End, Piece
 
 Item: TypeAlias = ev.Recorded | ev.Chunk
 
@@ -26,21 +26,6 @@ _ITEMS_MAX: Final = 20_000
 _CHARS_MAX: Final = 4_000_000
 _PARALLEL_MAX: Final = 8
 _UNPAID: Final = frozenset({"budget_exhausted", "budget_exceeded", "agent_suspended"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
-    """Why and with what it ended."""
-
-    stop: StopReason
-    calls: tuple[ToolCall, ...] = ()
-    """Calls the caller is to run."""
-    usage: Usage = NO_USAGE
-    cost_usd: Decimal | None = Decimal(0)
-
-
-Piece: TypeAlias = str | End
-"""Words, and at last how it ended."""
 
 
 @contextmanager

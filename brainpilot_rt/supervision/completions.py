@@ -150,9 +150,9 @@ class Completions:
         auto, _, prefer = name.partition(":")
         if auto == AUTO and prefer in ("", *PREFERENCES):
             return None
-        provider, colon, model = name.partition(":")
+        provider, _, model = name.partition(":")
         known = self.models()
-        if colon and any(one.provider == provider for one in known):
+        if model and any(one.provider == provider for one in known):
             wanted = ModelRef(provider=provider, model=model)
             try:
                 profile, exact = self._providers().resolve(wanted)

@@ -265,9 +265,11 @@ def a_budget_ends_the_work_and_is_told() -> None:
     session = new_session(WEATHER, budget=money)
     check(session.budget.max_list_cost.amount == "1", session)
     with following(session.id) as events:
-        sessions.events.send(session.id, events=[text("talk for ever, " * 2_000)])
-        until(events, idle("budget_reached"))
-    check(sessions.retrieve(session.id).status == "idle")
+        sessions.events.send(session.id, events=[text("two weathers")])
+        seen = until(events, idle("budget_reached"))
+    check("agent.custom_tool_use" not in [one.type for one in seen], seen)
+    after = sessions.retrieve(session.id)
+    check(after.status == "idle" and int(after.usage.list_cost.amount) >= 1, after.usage)
 
 
 def a_deleted_session_ends_its_stream() -> None:

@@ -40,6 +40,8 @@ async def daemon_of(root: Path) -> AsyncGenerator[RunningDaemon]:
     """A daemon whose model says what is scripted."""
     async with provider(scripted) as model:
         home = DaemonHome(root, env=model.env)
+        # Nobody knows the price of this model; what is counted for a reply is some cents.
+        home.configure("[budgets]\nassumed_output_usd = 5000\n")
         async with home.running() as daemon:
             yield daemon
 
@@ -51,3 +53,9 @@ async def test_anthropics_client_drives_agents_environments_sessions_and_events(
     async with daemon_of(tmp_path) as daemon:
         said = await drive(f"anthropic=={version}", "anthropic_client.py", daemon)
     assert said.count("ok ") >= 9
+
+
+async def test_openais_client_asks_models_and_agents(tmp_path: Path):
+    async with daemon_of(tmp_path) as daemon:
+        said = await drive("openai==3.52.0", "openai_client.py", daemon)
+    assert said.count("ok ") == 7

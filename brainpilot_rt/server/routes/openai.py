@@ -7,16 +7,15 @@ that whoever brings its result needs nothing else.
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import (
     BadRequest,
     Conflict,
@@ -27,7 +26,6 @@ from brainpilot_rt.domain.errors import (
 )
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, CallId, SessionId
-from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.model_calls import ReplyFinished, StopReason, TextDelta
 from brainpilot_rt.server.bodies import parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
@@ -37,11 +35,12 @@ from brainpilot_rt.server.ports import Backend, NewSession
 from brainpilot_rt.server.problems import status_of
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.stream import EventStream
-from brainpilot_rt.server.talk import End, Piece, Talk
+from brainpilot_rt.server.talk import Talk
 from brainpilot_rt.server.tracks import encode
 from brainpilot_rt.server.wires import openai as wire
-from brainpilot_rt.server.wires.openai import Answer, ChatBody, Json
+from brainpilot_rt.server.wires.openai import ChatBody, ChatWriter, End, Json, Piece
 from brainpilot_rt.server.wires.openai_headers import headers_of, model_json, money_of, one_line
+from brainpilot_rt.server.wires.openai_responses import ResponsesBody, ResponsesWriter
 from brainpilot_rt.supervision.client_tools import BUILT_IN, ClientTool, described, spec_of
 from brainpilot_rt.supervision.completions import Asked, Completion
 
@@ -57,12 +56,14 @@ _REFUSALS: Final = {
 _KINDS: Final = {400: "invalid_request_error", 402: "insufficient_quota", 429: "rate_limit_error"}
 
 
+Writer: TypeAlias = ChatWriter | ResponsesWriter
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """An answer under way, whoever gives it."""
 
     pieces: AsyncGenerator[Piece, None]
-    model: str
     headers: Callable[[], Mapping[str, str]]
     """What is known of it at the moment of asking."""
     session: SessionId | None = None
@@ -75,7 +76,6 @@ class OpenAiRoutes:
         self._backend = backend
         self._config = config
         self._hub = hub
-        self._clock: Clock = config.clock
 
     # --- models -----------------------------------------------------------------------------
 
@@ -111,25 +111,59 @@ class OpenAiRoutes:
                 found[one["agentId"]] = str(one.get("description") or one["displayName"])
         return found
 
-    # --- chat completions -------------------------------------------------------------------
+    # --- answers ----------------------------------------------------------------------------
 
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         try:
-            raw = parse_object(await read_body(request, self._config.http.body_bytes_max))
-            body = parse(ChatBody, raw)
-            body.check()
-            if body.model == PRINCIPAL or self._backend.agents.knows(body.model):
-                reply = await self._by_agent(request, body)
-            else:
-                reply = self._by_model(request, body)
-            answer = Answer(self._backend.new_id(), self._clock.now_ms() // 1000, reply.model)
-            if not body.stream:
-                return await _whole(reply, answer)
+            body = parse(ChatBody, await self._object(request))
+            named = request.headers.get("x-conversation-id", "")
+            reply = await self._reply(request, body, named)
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return await self._streamed(reply, answer, usage=usage)
+            writer = ChatWriter(self._backend.new_id(), self._now_s(), body.model, usage=usage)
+            if not body.stream:
+                return await _whole(reply, writer)
+            return await self._streamed(reply, writer, _DONE)
         except RuntimeFault as fault:
             return _refused(fault, self._config.redact)
+
+    async def responses(self, request: Request) -> Response:
+        """POST /v1/responses."""
+        try:
+            body = parse(ResponsesBody, await self._object(request))
+            chat = parse(ChatBody, body.as_chat())
+            before = body.previous_response_id or ""
+            named = before.rpartition("_")[2] or request.headers.get("x-conversation-id", "")
+            if before and not self._is_agent(body.model):
+                raise BadRequest(
+                    "responses are not stored: previous_response_id is for agents, whose sessions "
+                    "keep the conversation",
+                    code="unsupported_parameter",
+                )
+            reply = await self._reply(request, chat, named)
+            new_id = self._backend.new_id()
+            answer_id = f"{new_id}_{reply.session}" if reply.session else new_id
+            writer = ResponsesWriter(answer_id, self._now_s(), body)
+            if not body.stream:
+                return await _whole(reply, writer)
+            return await self._streamed(reply, writer, b"")
+        except RuntimeFault as fault:
+            return _refused(fault, self._config.redact)
+
+    async def _object(self, request: Request) -> Json:
+        return parse_object(await read_body(request, self._config.http.body_bytes_max))
+
+    def _now_s(self) -> int:
+        return self._config.clock.now_ms() // 1000
+
+    def _is_agent(self, name: str) -> bool:
+        return name == PRINCIPAL or self._backend.agents.knows(name)
+
+    async def _reply(self, request: Request, body: ChatBody, named: str) -> Reply:
+        body.check()
+        if self._is_agent(body.model):
+            return await self._by_agent(request, body, named)
+        return self._by_model(request, body)
 
     def _by_model(self, request: Request, body: ChatBody) -> Reply:
         system, messages = wire.conversation(body.messages)
@@ -150,11 +184,10 @@ class OpenAiRoutes:
         known = completion.known
         return Reply(
             pieces=_of_model(completion),
-            model=body.model,
             headers=lambda: headers_of(known),
         )
 
-    async def _by_agent(self, request: Request, body: ChatBody) -> Reply:
+    async def _by_agent(self, request: Request, body: ChatBody, named: str) -> Reply:
         agent = AgentName(body.model)
         brought = wire.results(body.messages)
         if brought:
@@ -164,7 +197,7 @@ class OpenAiRoutes:
         else:
             if agent != PRINCIPAL:
                 await self._backend.agents.admit(agent)
-            session, fresh = await self._conversation(request, agent)
+            session, fresh = await self._conversation(named, agent)
             await self._offer(session, agent, body)
             content = wire.opening(body.messages, fresh=fresh)
             most = money_of(request.headers.get("x-br-max-estimated-cost"))
@@ -176,14 +209,12 @@ class OpenAiRoutes:
             )
         return Reply(
             pieces=_with_session(pieces, session),
-            model=body.model,
             headers=lambda: {"x-conversation-id": session},
             session=session,
         )
 
-    async def _conversation(self, request: Request, agent: AgentName) -> tuple[SessionId, bool]:
+    async def _conversation(self, named: str, agent: AgentName) -> tuple[SessionId, bool]:
         """The session of a conversation, and whether it has just been made."""
-        named = request.headers.get("x-conversation-id", "")
         if named and (NAME.fullmatch(named) or UUID.fullmatch(named)):
             try:
                 await self._mine(SessionId(named), agent)
@@ -215,25 +246,21 @@ class OpenAiRoutes:
             labels |= {"client_tools": tools, "custom_tools": names}
             await self._backend.update_session(session, labels=labels)
 
-    async def _streamed(self, reply: Reply, answer: Answer, *, usage: bool) -> Response:
-        """A stream begins once there is something to say: what is refused before has a status."""
-        if reply.session is None:
-            first = await anext(reply.pieces)
-        else:
-            first = ""
+    async def _streamed(self, reply: Reply, writer: Writer, last: bytes) -> Response:
+        """A model's stream begins with its first words: what is refused before has a status."""
+        first = await anext(reply.pieces) if reply.session is None else ""
 
         async def source(_: object) -> AsyncGenerator[bytes, None]:
             async with aclosing(reply.pieces) as rest:
-                yield _data(answer.begin())
+                yield _frames([*writer.begin(), *_written(writer, first)])
                 try:
-                    for frame in _frames(answer, first, usage=usage):
-                        yield frame
                     async for piece in rest:
-                        for frame in _frames(answer, piece, usage=usage):
-                            yield frame
+                        if made := _written(writer, piece):
+                            yield _frames(made)
                 except RuntimeFault as fault:
-                    yield _data(_error(fault, self._config.redact)[1])
-                yield _DONE
+                    yield _frames(writer.failed(_error(fault, self._config.redact)[1]))
+                if last:
+                    yield last
 
         headers = [(name.encode(), one_line(text)) for name, text in reply.headers().items()]
         return EventStream(self._hub, source, headers)
@@ -290,7 +317,7 @@ def _session_of(results: Mapping[str, str]) -> tuple[SessionId, dict[CallId, str
     return SessionId(sessions.pop()), found
 
 
-async def _whole(reply: Reply, answer: Answer) -> Response:
+async def _whole(reply: Reply, writer: Writer) -> Response:
     said: list[str] = []
     end = End(stop=StopReason.END)
     async with aclosing(reply.pieces) as pieces:
@@ -299,27 +326,26 @@ async def _whole(reply: Reply, answer: Answer) -> Response:
                 end = piece
             else:
                 said.append(piece)
-    usage = wire.usage_json(end.usage, end.cost_usd)
-    finish = wire.finish_reason(end.stop, end.calls)
-    response = json_response((200, answer.whole("".join(said), end.calls, finish, usage)))
+    response = json_response((200, writer.whole("".join(said), end)))
     for name, text in reply.headers().items():
         response.headers[name] = one_line(text).decode("latin-1")
     return response
 
 
-def _frames(answer: Answer, piece: Piece, *, usage: bool) -> list[bytes]:
-    if not isinstance(piece, End):
-        return [_data(answer.text(piece))] if piece else []
-    calls: tuple[ToolCall, ...] = piece.calls
-    made = [answer.calls(calls)] if calls else []
-    made.append(answer.end(wire.finish_reason(piece.stop, calls)))
-    if usage:
-        made.append(answer.usage(wire.usage_json(piece.usage, piece.cost_usd)))
-    return [_data(one) for one in made]
+def _written(writer: Writer, piece: Piece) -> list[Json]:
+    if isinstance(piece, End):
+        return writer.end(piece)
+    return writer.words(piece) if piece else []
 
 
-def _data(value: Json) -> bytes:
-    return b"data: " + encode(value) + b"\n\n"
+def _frames(values: Iterable[Json]) -> bytes:
+    """Frames of a stream: events of responses have a name, chunks of chats must not."""
+    parts: list[bytes] = []
+    for one in values:
+        if name := one.get("type"):
+            parts.append(f"event: {name}\n".encode())
+        parts.append(b"data: " + encode(one) + b"\n\n")
+    return b"".join(parts)
 
 
 def _tools(body: ChatBody, taken: frozenset[str]) -> list[ClientTool]:
@@ -362,5 +388,9 @@ def openai_rows(to: OpenAiRoutes) -> list[Row]:
         Row(
             "POST", "/v1/chat/completions", to.chat, "Ask a model or an agent", answers | more,
             body=(ChatBody,),
+        ),
+        Row(
+            "POST", "/v1/responses", to.responses, "The same in another form", answers | more,
+            body=(ResponsesBody,),
         ),
     ]  # fmt: skip

@@ -5,7 +5,8 @@ no dialect of ours carries (`top_p`, `seed`, penalties) are taken and have no ef
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -23,7 +24,7 @@ from brainpilot_rt.domain.messages import (
     UserMessage,
 )
 from brainpilot_rt.domain.model_calls import StopReason
-from brainpilot_rt.domain.usage import Usage
+from brainpilot_rt.domain.usage import NO_USAGE, Usage
 
 Json: TypeAlias = dict[str, Any]
 
@@ -197,9 +198,19 @@ def opening(messages: Sequence[ChatMessage], *, fresh: bool) -> str:
 # --- answers --------------------------------------------------------------------------------
 
 
-def finish_reason(stop: StopReason, calls: Iterable[ToolCall]) -> str:
-    """Why the answer ends."""
-    return "tool_calls" if any(True for _ in calls) else _FINISH[stop]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Why and with what an answer ended."""
+
+    stop: StopReason
+    calls: tuple[ToolCall, ...] = ()
+    """Calls the caller is to run."""
+    usage: Usage = NO_USAGE
+    cost_usd: Decimal | None = Decimal(0)
+
+
+Piece: TypeAlias = str | End
+"""Words, and at last how they ended."""
 
 
 def call_json(call: ToolCall, index: int | None = None) -> Json:
@@ -225,43 +236,55 @@ def usage_json(usage: Usage, cost_usd: Decimal | None) -> Json:
     }
 
 
-class Answer:
-    """The JSON of one answer, whole or in pieces."""
+class ChatWriter:
+    """The JSON of one chat completion, whole or in pieces."""
 
-    def __init__(self, answer_id: str, created_s: int, model: str) -> None:
+    def __init__(self, answer_id: str, created_s: int, model: str, *, usage: bool = False) -> None:
+        """`usage`: whether the pieces end with what it took."""
         self._head: Json = {"id": f"chatcmpl-{answer_id}", "created": created_s, "model": model}
+        self._usage = usage
 
-    def whole(self, text: str, calls: Sequence[ToolCall], finish: str, usage: Json) -> Json:
+    def whole(self, text: str, end: End) -> Json:
         """All of it."""
         message: Json = {"role": "assistant", "content": text or None, "refusal": None}
-        if calls:
-            message["tool_calls"] = [call_json(one) for one in calls]
-        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+        if end.calls:
+            message["tool_calls"] = [call_json(one) for one in end.calls]
+        choice = {"index": 0, "message": message, "finish_reason": _reason(end), "logprobs": None}
+        usage = usage_json(end.usage, end.cost_usd)
         return self._head | {"object": "chat.completion", "choices": [choice], "usage": usage}
 
-    def begin(self) -> Json:
+    def begin(self) -> list[Json]:
         """The first piece."""
-        return self._piece({"role": "assistant", "content": ""})
+        return [self._piece({"role": "assistant", "content": ""})]
 
-    def text(self, text: str) -> Json:
+    def words(self, text: str) -> list[Json]:
         """More words."""
-        return self._piece({"content": text})
+        return [self._piece({"content": text})]
 
-    def calls(self, calls: Sequence[ToolCall]) -> Json:
-        """Calls, each whole."""
-        return self._piece({"tool_calls": [call_json(one, n) for n, one in enumerate(calls)]})
+    def end(self, end: End) -> list[Json]:
+        """The last pieces."""
+        made: list[Json] = []
+        if end.calls:
+            calls = [call_json(one, n) for n, one in enumerate(end.calls)]
+            made.append(self._piece({"tool_calls": calls}))
+        made.append(self._piece({}, _reason(end)))
+        if self._usage:
+            usage = usage_json(end.usage, end.cost_usd)
+            piece: Json = {"object": "chat.completion.chunk", "choices": [], "usage": usage}
+            made.append(self._head | piece)
+        return made
 
-    def end(self, finish: str) -> Json:
-        """The last piece."""
-        return self._piece({}, finish)
-
-    def usage(self, usage: Json) -> Json:
-        """What it took; after the last piece, for who asked."""
-        return self._head | {"object": "chat.completion.chunk", "choices": [], "usage": usage}
+    def failed(self, error: Json) -> list[Json]:
+        """The end of an answer that broke off."""
+        return [error]
 
     def _piece(self, delta: Json, finish: str | None = None) -> Json:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return self._head | {"object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _reason(end: End) -> str:
+    return "tool_calls" if end.calls else _FINISH[end.stop]
 
 
 def _words(part: Json) -> str:
