@@ -76,11 +76,11 @@ class Compaction:
         summary = compaction.composed(said, cut.older, cut.kept)
         after = compaction.chars_after(summary, cut.kept)
         if not summary:
-            await self._fail(turn, "empty_summary", "the model said nothing", asked)
+            await self._fail(turn, "empty_summary", "the model said nothing", *asked)
             return False
         if not compaction.frees_room(cut.chars, after):
             why = f"{cut.chars:,} characters before, {after:,} with the summary"
-            await self._fail(turn, "no_room_freed", why, asked)
+            await self._fail(turn, "no_room_freed", why, *asked)
             return False
         compacted = ev.ConversationCompacted(
             run_id=self._identity.run_id,
@@ -93,10 +93,10 @@ class Compaction:
             chars_before=cut.chars,
             chars_after=after,
         )
-        await self._record(asked, compacted)
+        await self._record(*asked, compacted)
         return True
 
-    async def _fail(self, turn: int, code: _Code, reason: str, *asked: ev.ModelAsked) -> None:
+    async def _fail(self, turn: int, code: _Code, reason: str, *asked: ev.Event) -> None:
         self._failed += 1
         failed = ev.CompactionFailed(
             run_id=self._identity.run_id,

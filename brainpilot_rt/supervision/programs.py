@@ -117,7 +117,7 @@ class RunProgram:
         if not wanted or len(programs) <= 1:
             why = "the agent has one program" if wanted else "nothing is asked"
             return (self._chosen(Classified("tool_use", 1.0, why), "fixed"),)
-        asked: ev.Event | None = None
+        asked: tuple[ev.Event, ...] = ()
         found: Classified | None = None
         fallback = ""
         if self._asks_model():
@@ -128,7 +128,7 @@ class RunProgram:
             there = asks and (context().documents or bool(await self._research.retrieve(wanted)))
             found = intent.heuristic(wanted, documents=there)
         chosen = self._chosen(found, source, fallback)
-        facts: tuple[ev.Event, ...] = (asked, chosen) if asked else (chosen,)
+        facts: tuple[ev.Event, ...] = (*asked, chosen)
         if self._program == "research":
             facts = (*facts, await self._research.retrieved(wanted))
         return facts
@@ -172,7 +172,7 @@ class RunProgram:
 
     async def _ask_model(
         self, text: str, context: str
-    ) -> tuple[Classified | None, str, ev.Event | None]:
+    ) -> tuple[Classified | None, str, tuple[ev.Event, ...]]:
         """A model's word, or why there is none; and what it cost."""
         words = intent.prompt(text, programs=self._definition.programs, context=context)
         try:
@@ -181,9 +181,9 @@ class RunProgram:
                     self._organs, self._identity, "classify", words, self._classifier()
                 )
         except (ProviderFault, ValueError) as fault:
-            return None, f"the classifier failed: {fault}", None
+            return None, f"the classifier failed: {fault}", ()
         except TimeoutError:
-            return None, "the classifier was silent for too long", None
+            return None, "the classifier was silent for too long", ()
         found = intent.parse(reply)
         return found, "" if found else "the classifier did not answer what was asked", asked
 

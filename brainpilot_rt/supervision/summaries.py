@@ -97,9 +97,9 @@ class Summaries:
         )
         item = draft.item(organs.clock.now_ms())
         try:
-            await self._commit(session, lambda state: [asked, summarise(state, event, item)])
+            await self._commit(session, lambda state: [*asked, summarise(state, event, item)])
         except CommandRejected:
-            await self._commit(session, lambda _state: [asked])
+            await self._commit(session, lambda _state: [*asked])
             raise
 
     async def _commit(
