@@ -127,7 +127,7 @@ class Guards:
 
     def injection(self, text: str) -> float:
         """How much a text reads like an injected prompt, 0 to 1."""
-        return max((hit.confidence for hit in injection.CHECK.find(text)), default=0.0)
+        return injection.confidence(text)
 
     def redacted(self, text: str) -> str:
         """A text that leaves this machine, without what may not."""

@@ -4,6 +4,7 @@ Decisions are in `models/routing`, pure. Here they meet the catalogue, the price
 is known is the fold of the `turn_rated` events of the last week, committed ones only.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from brainpilot_rt.models.bandit import WINDOW_DAYS, Known, Rating, Statistics
 from brainpilot_rt.models.prices import Quote
 from brainpilot_rt.models.providers import Dialect, Providers
 from brainpilot_rt.models.reward import Outcome, reward, savings
-from brainpilot_rt.models.routing import Arm, Choice, Held, NoModelLeft, Turn, choose
+from brainpilot_rt.models.routing import Arm, Choice, Held, NoModelLeft, Turn, choose, warm
 from brainpilot_rt.settings import RoutingSettings
 
 DAY_MS: Final = 86_400_000
@@ -103,6 +104,8 @@ class Router:
 
     async def load(self) -> None:
         """Read last week's ratings. Until then only what came since the start is known."""
+        if len(self.candidates(auto=True)) > 1:
+            await asyncio.to_thread(warm)
         since_ms = self._clock.now_ms() - WINDOW_DAYS * DAY_MS
         found: list[ev.Recorded] = []
         rows = [one for one in await self._log.sessions() if one.updated_ms >= since_ms]
@@ -155,18 +158,18 @@ class Router:
     def candidates(self, *, auto: bool, within: Sequence[str] = ()) -> list[ModelRef]:
         """The models that may be chosen among; the default comes first."""
         providers = self._providers()
-        profile, model = providers.resolve(None)
-        default = ModelRef(provider=profile.id, model=model)
-        if not auto:
-            return [default]
+        default = self._default()
+        if not auto or default is None:
+            profile, model = providers.resolve(None)  # fails loudly where there is none
+            return [ModelRef(provider=profile.id, model=model)]
         patterns = [*within] or [*self._settings.models]
         found = [default] if not patterns or _allowed(default, patterns) else []
         for one in providers.profiles:
             local = one.dialect in {Dialect.OFFLINE, Dialect.MOCK}
-            if one.problem or (local and not patterns and one.id != profile.id):
+            if one.problem or (local and not patterns and one.id != default.provider):
                 continue
             refs = [ModelRef(provider=one.id, model=name) for name in one.models]
-            free_aside = one.free and one.id != profile.id and not patterns
+            free_aside = one.free and one.id != default.provider and not patterns
             found += [
                 ref
                 for ref in refs
@@ -223,10 +226,10 @@ class Router:
                 fastest_ms=min((one.latency_ms for one in known if one.latency_ms), default=None),
             )
         )
-        profile, model = self._providers().resolve(None)
-        baseline = ModelRef(provider=profile.id, model=model)
-        same = baseline == choice.model
-        price = went.cost_usd if same else (await self._quote(baseline, usage)).cost_usd
+        baseline = self._default()
+        price = went.cost_usd
+        if baseline != choice.model:
+            price = (await self._quote(baseline, usage)).cost_usd if baseline else None
         saved = savings(price, went.cost_usd)
         return ev.TurnRated(
             run_id=run_id,
@@ -244,6 +247,14 @@ class Router:
             baseline_cost_usd=price,
             savings_usd=saved.saved_usd if saved else None,
         )
+
+    def _default(self) -> ModelRef | None:
+        """The default model; None when it can not be had."""
+        try:
+            profile, model = self._providers().resolve(None)
+        except FatalFault:
+            return None
+        return ModelRef(provider=profile.id, model=model)
 
     def known(self, task_class: str, model: ModelRef) -> Known:
         """What the last week says of a model in one class of turn."""

@@ -162,7 +162,9 @@ class FirewallConfig(_Rules):
     injection_threshold: float = 0.7
     on_tainted: Reaction = "ask"
     """What a tainted run may not do by itself: `tainted_tools`, and foreign tools that change."""
-    tainted_tools: tuple[str, ...] = ("create_agent", "destroy_agent")
+    tainted_tools: tuple[str, ...] = ()
+    """Of our own, such as `create_agent`. None unless said: who reads documents is tainted, and
+    a team whose every research asks first is not used."""
     allowed_hosts: tuple[str, ...] = ()
     """Patterns of hosts that foreign tools may be sent to without a question; empty: any public."""
     protected_paths: tuple[str, ...] = (

@@ -29,8 +29,9 @@ def test_a_tainted_run_asks_before_it_sends_even_where_a_policy_has_said_yes():
 
 
 @pytest.mark.fault("S14")
-def test_a_tainted_run_asks_before_it_changes_the_team_and_works_on_files_by_itself():
-    assert inspected(tainted(ours("create_agent", agent_type="x"))).action == "ask"
+def test_a_tainted_run_asks_before_what_its_owner_names_and_works_on_files_by_itself():
+    config = FirewallConfig(tainted_tools=("create_agent", "destroy_agent"))
+    assert inspected(tainted(ours("create_agent", agent_type="x")), config).action == "ask"
     assert inspected(ours("create_agent", agent_type="x")).action == "pass"
     for call in (ours("write", path="a.md"), ours("read", Effect.PURE, path="a.md")):
         assert inspected(tainted(call)).action == "pass"
@@ -38,9 +39,13 @@ def test_a_tainted_run_asks_before_it_changes_the_team_and_works_on_files_by_its
 
 def test_the_owner_decides_what_taint_means():
     call = tainted(ours("create_agent", agent_type="x"))
-    assert inspected(call, FirewallConfig(on_tainted="block")).action == "block"
-    assert inspected(call, FirewallConfig(on_tainted="warn")).action == "warn"
-    assert inspected(call, FirewallConfig(tainted_tools=())).action == "pass"
+    team = ("create_agent",)
+    assert inspected(call, FirewallConfig(tainted_tools=team)).action == "ask"
+    block = FirewallConfig(tainted_tools=team, on_tainted="block")
+    assert inspected(call, block).action == "block"
+    warn = FirewallConfig(tainted_tools=team, on_tainted="warn")
+    assert inspected(call, warn).action == "warn"
+    assert inspected(call, FirewallConfig()).action == "pass"
 
 
 @pytest.mark.parametrize(
