@@ -267,7 +267,8 @@ def a_budget_ends_the_work_and_is_told() -> None:
     with following(session.id) as events:
         sessions.events.send(session.id, events=[text("two weathers")])
         seen = until(events, idle("budget_reached"))
-    check("agent.custom_tool_use" not in [one.type for one in seen], seen)
+    calls = [one for one in seen if one.type.endswith("tool_use")]
+    check({(one.type, one.evaluated_permission) for one in calls} == {("agent.tool_use", "deny")})
     after = sessions.retrieve(session.id)
     check(after.status == "idle" and int(after.usage.list_cost.amount) >= 1, after.usage)
 

@@ -167,8 +167,9 @@ def _finished(to: Stage, event: ev.ToolFinished, _at_ms: int) -> None:
     call = run.calls.pop(event.call_id, None) if run is not None else None
     if run is None or call is None:
         return
-    if event.status == "refused" and call.permission == "allow":
+    if event.status == "refused":
         call.permission = "deny"
+        call.custom = call.custom and call.shown  # what was not asked of the client stays here
     if not call.tag:
         to.show(call)
     for key in [key for key, waits in run.waiting.items() if waits == event.call_id]:
