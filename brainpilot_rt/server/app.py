@@ -33,6 +33,7 @@ from brainpilot_rt.server.routes.agent_profiles import (
 )
 from brainpilot_rt.server.routes.agent_runs import AgentRunRoutes, agent_run_rows
 from brainpilot_rt.server.routes.approvals import ApprovalRoutes, approval_rows
+from brainpilot_rt.server.routes.budget import BudgetRoutes, budget_rows
 from brainpilot_rt.server.routes.conversation import (
     AnswerBody,
     ConversationRoutes,
@@ -289,6 +290,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *guardrail_rows(GuardrailRoutes(backend, config)),
         *shared_memory_rows(SharedMemoryRoutes(backend, config)),
         *provider_rows(ProviderRoutes(backend)),
+        *budget_rows(BudgetRoutes(backend, config)),
         *managed_rows(backend, config, hub),
         *openai_rows(OpenAiRoutes(backend, config, hub)),
     ]
