@@ -3,7 +3,7 @@
 Pure. What is not known is left out; nothing is made up.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.server.wires.openai import Json
@@ -20,7 +20,7 @@ def headers_of(known: Known) -> dict[str, str]:
             "x-br-route-reason": selected.reason,
         }
     if known.estimate_usd is not None:
-        cents = -(-known.estimate_usd * 100 // 1)
+        cents = (known.estimate_usd * 100).to_integral_value(ROUND_CEILING)
         headers |= {
             "x-br-estimated-cost": _dollars(known.estimate_usd),
             "x-br-estimated-cost-cents": str(int(cents)),
@@ -40,7 +40,7 @@ def headers_of(known: Known) -> dict[str, str]:
 
 
 def _dollars(amount: Decimal) -> str:
-    return f"{amount:f}"
+    return f"{amount.normalize():f}"
 
 
 def one_line(text: str) -> bytes:
