@@ -143,6 +143,7 @@ class IntelligenceRoutes:
         """GET /v1/discovery: what there is, for a client that has just come."""
         del request
         profiles = self._insight.providers().profiles
+        day = self._backend.budgets.status()["daily"]
         body = {
             "health": "ok" if not self._backend.ready() else "degraded",
             "service": "brainpilot-rt",
@@ -150,6 +151,11 @@ class IntelligenceRoutes:
             "models": {
                 "available": sum(len(one.models) for one in profiles),
                 "runnable": sum(len(one.models) for one in profiles if not one.problem),
+            },
+            "budget": {
+                "remaining_usd": day["remaining_usd"],
+                "limit_usd": day["limit_usd"],
+                "period": "day",
             },
             "capabilities": _CAPABILITIES,
             "openapi": "/openapi.json",

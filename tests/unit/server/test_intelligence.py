@@ -155,6 +155,7 @@ async def test_discovery_says_what_there_is():
     async with serving() as server:
         told = await get(server, "/v1/discovery")
         assert (told["health"], told["models"]["runnable"]) == ("ok", told["models"]["available"])
+        assert told["budget"] == {"remaining_usd": None, "limit_usd": None, "period": "day"}
         server.backend.not_ready = ["the log"]
         assert (await get(server, "/v1/discovery"))["health"] == "degraded"
 
