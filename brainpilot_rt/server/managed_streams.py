@@ -91,8 +91,8 @@ def _sent(fold: ManagedFold, item: Item, head: int, *, deltas: bool) -> bytes:
     ended = isinstance(item.event, ev.SessionDeleted)
     if item.seq <= head and not ended:
         return b""
-    started = fold.started(item) if deltas else []
-    return _frames([*started, *fold.feed(item)])
+    previews = fold.previews(item) if deltas else []
+    return _frames([*previews, *fold.feed(item)])
 
 
 def _is_end(event: ev.Event) -> bool:

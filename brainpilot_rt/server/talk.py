@@ -66,7 +66,8 @@ class Talk:
         self._session = session
         self._agent = AgentName("")
         self._text = ""
-        """Id of the text that is being said."""
+        """Id of the text that was heard last, and how many characters of it."""
+        self._heard = 0
         self._open: dict[CallId, ToolCall] = {}
         self._names: dict[CallId, str] = {}
         self._custom: frozenset[str] = frozenset()
@@ -161,6 +162,8 @@ class Talk:
                     if words := self._words(item):
                         yield words
                     continue
+                if words := self._rest(item.event):
+                    yield words
                 self._note(item.event)
                 for piece in self._turn_over(item.event):
                     yield piece
@@ -170,8 +173,22 @@ class Talk:
     def _words(self, chunk: ev.Chunk) -> str:
         if chunk.kind != "text" or chunk.agent != self._agent:
             return ""
-        before, self._text = self._text, chunk.message_id
-        return f"\n\n{chunk.text}" if before and before != chunk.message_id else chunk.text
+        return self._more(chunk.message_id, chunk.text, chunk.offset + len(chunk.text))
+
+    def _rest(self, event: ev.Event) -> str:
+        """What a text that has ended says beyond what was heard while it was said."""
+        if not isinstance(event, ev.TextFinished) or event.kind != "text" or event.aborted:
+            return ""
+        if event.agent != self._agent:
+            return ""
+        heard = self._heard if event.message_id == self._text else 0
+        return self._more(event.message_id, event.text[heard:], len(event.text))
+
+    def _more(self, message_id: str, text: str, heard: int) -> str:
+        if not text:
+            return ""
+        before, self._text, self._heard = self._text, message_id, heard
+        return f"\n\n{text}" if before and before != message_id else text
 
     def _note(self, event: ev.Event) -> None:
         match event:

@@ -174,7 +174,7 @@ class SessionBody(_Body):
     )
     metadata: Metadata = Field(default_factory=dict[str, str])
     title: Annotated[str, Field(max_length=200)] | None = None
-    resources: list[Json] | None = None
+    resources: list[Any] | None = None
     vault_ids: list[str] | None = None
 
 

@@ -7,9 +7,9 @@ sent and never listed; the message that ends them has the same id.
 from typing import Any, Final
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, SessionId
+from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, MessageId, SessionId
 from brainpilot_rt.server.wires.agent_runs import Projector
-from brainpilot_rt.server.wires.brainpilot import iso
+from brainpilot_rt.server.wires.brainpilot import iso, pieces
 from brainpilot_rt.server.wires.managed import budget_json, parts_json, usage_json
 from brainpilot_rt.server.wires.managed_bodies import Json
 
@@ -25,6 +25,8 @@ class ManagedFold:
         self._projector = Projector(session, "managed")
         self._agent = PRINCIPAL
         self._labels: dict[str, Any] = {}
+        self._sent: dict[MessageId, int] = {}
+        """Pieces that were sent of each text that is being said."""
 
     def feed(self, recorded: ev.Recorded) -> list[Json]:
         """The events that a commit makes."""
@@ -33,20 +35,26 @@ class ManagedFold:
         # What follows the idle event of a turn would say that the session is at work again.
         return own + frames if isinstance(recorded.event, ev.HostTurnFinished) else frames + own
 
-    def started(self, recorded: ev.Recorded) -> list[Json]:
-        """The start of a text, for who wants its pieces."""
-        event = recorded.event
-        if not isinstance(event, ev.TextStarted) or event.kind != "text":
-            return []
-        if event.agent != self._agent:
-            return []
-        preview = {"type": "agent.message", "id": event.message_id}
-        return [{"type": "event_start", "event": preview}]
+    def previews(self, recorded: ev.Recorded) -> list[Json]:
+        """For who wants pieces: the start of a text, and those not sent yet when it ends."""
+        match recorded.event:
+            case ev.TextStarted(kind="text", agent=self._agent, message_id=message_id):
+                self._sent[message_id] = 0
+                preview = {"type": "agent.message", "id": message_id}
+                return [{"type": "event_start", "event": preview}]
+            case ev.TextFinished(message_id=message_id) as event if message_id in self._sent:
+                left = pieces(recorded, event, self._sent[message_id])
+                made = [one for chunk in left for one in self.piece(chunk)]
+                del self._sent[message_id]
+                return made
+            case _:
+                return []
 
     def piece(self, chunk: ev.Chunk) -> list[Json]:
-        """A piece of a text."""
-        if chunk.kind != "text" or chunk.agent != self._agent:
+        """A piece of a text, if it is the next one."""
+        if self._sent.get(chunk.message_id) != chunk.index:
             return []
+        self._sent[chunk.message_id] += 1
         content = {"type": "text", "text": chunk.text}
         delta = {"type": "content_delta", "index": 0, "content": content}
         return [{"type": "event_delta", "event_id": chunk.message_id, "delta": delta}]
