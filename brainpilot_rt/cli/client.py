@@ -176,6 +176,8 @@ def _decode(body: bytes) -> Any:
 
 def _refusal(status: int, answer: Any) -> Refused:
     problem = as_object(answer)
+    if said := as_object(problem.get("error")):  # the form of `/v1`
+        problem = {"error": said.get("message"), "code": said.get("type")}
     detail = problem.get("detail") or problem.get("error") or f"the daemon answered {status}"
     if status == http.client.UNAUTHORIZED:
         detail = "the daemon did not accept the token (BP_TOKEN, or `brainpilot-rt token show`)"
