@@ -223,10 +223,6 @@ FAULTS: Final[Mapping[str, str]] = {
 }
 """Row -> the fault, as in the reliability reference: A to J faults, S threats."""
 
-_NO_APPROVALS: Final = (
-    "there are no approvals in this version: a role has a tool or has it not, and questions to the "
-    "user are durable (J2, I9)"
-)
 _NO_MONEY: Final = (
     "no budgets in money in this version: turns of a run, and letters, hops, runs and tokens of a "
     "chain are bounded (J1)"
@@ -235,8 +231,6 @@ _NO_MONEY: Final = (
 EXEMPT: Final[Mapping[str, str]] = {
     "D11": "the log trims nothing; a cursor of another lineage gets a reset (C25)",
     **dict.fromkeys(("J5", "J6", "J7"), _NO_MONEY),
-    **dict.fromkeys(("J8", "J9", "S17"), _NO_APPROVALS),
-    "S15": "no tool of this version reaches the network: the third leg of the trifecta is absent",
     "S34": "nothing is released yet, so there is no release to lock, list or sign",
 }
 """Row -> why it does not apply to this version."""

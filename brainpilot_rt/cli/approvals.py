@@ -227,9 +227,8 @@ def _chosen(client: Client, wanted: str, screen: Screen, confirm: str) -> Approv
 
 
 def _begins(one: Approval, wanted: str) -> bool:
-    return bool(wanted) and str(one["id"]).removeprefix("apr_").startswith(
-        wanted.removeprefix("apr_")
-    )
+    key = str(one["id"])
+    return bool(wanted) and (key.startswith(wanted) or key.removeprefix("apr_").startswith(wanted))
 
 
 def _open(client: Client, session: str | None = None) -> list[Approval]:

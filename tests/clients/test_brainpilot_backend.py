@@ -14,6 +14,7 @@ import shutil
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,8 +92,9 @@ def finished(frame: dict[str, Any]) -> bool:
 
 
 def kinds(seen: list[dict[str, Any]]) -> list[str]:
-    """The frames the page knows, in order."""
-    return [one["type"] for one in seen if one["type"] != "CUSTOM"]
+    """The frames the page knows, in order; pieces of one text, however many, as one."""
+    found = [one["type"] for one in seen if one["type"] != "CUSTOM"]
+    return [kind for kind, _ in groupby(found)]
 
 
 async def test_a_plain_turn_through_the_proxy_is_what_the_page_expects(tmp_path: Path):
@@ -119,8 +121,7 @@ async def test_a_plain_turn_through_the_proxy_is_what_the_page_expects(tmp_path:
         known = kinds(seen)[kinds(seen).index("TEXT_MESSAGE_CHUNK") :]
         assert known == [
             *("TEXT_MESSAGE_CHUNK", "agent_status_update", "RUN_STARTED", "TEXT_MESSAGE_START"),
-            *["TEXT_MESSAGE_CONTENT"] * 4,
-            *("TEXT_MESSAGE_END", "RUN_FINISHED", "agent_status_update"),
+            *("TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "RUN_FINISHED", "agent_status_update"),
         ]
         chunk = next(one for one in seen if one["type"] == "TEXT_MESSAGE_CHUNK")
         assert (chunk["message_id"], chunk["run_id"]) == (UUID, posted["runId"])
@@ -157,6 +158,36 @@ async def test_questions_and_stops_through_the_proxy(tmp_path: Path):
         assert (again["interrupted"], again["reason"]) == (False, "already_idle")
         notice = (await frames(page, "s", lambda one: one["type"] == "system_message"))[-1]
         assert (notice["id"], notice["run_id"]) == (f"interrupt:s:{turn}", turn)
+
+
+def asks(frame: dict[str, Any]) -> bool:
+    return frame["type"] == "user_input_request"
+
+
+@pytest.mark.parametrize(("word", "files"), [("Approve", [".mcp.json"]), ("Deny", [])])
+async def test_an_approval_is_a_question_on_the_page_and_its_answer_decides(
+    tmp_path: Path, word: str, files: list[str]
+):
+    home = DaemonHome(tmp_path, env={"BP_MOCK": "1"})
+    async with home.running() as daemon, backend(daemon, home) as page:
+        await page.post("/sessions", json={"id": "s"})
+        call = json.dumps({"path": "/workspace/.mcp.json", "content": "{}"})
+        await page.post("/sessions/s/messages", json={"content": f"[[tool:write {call}]]"})
+        asked = (await frames(page, "s", asks))[-1]
+        again = (await frames(page, "s", asks))[-1]  # a page that comes later is asked too
+        assert again == asked
+        assert (asked["options"], asked["allow_free_text"]) == (["Approve", "Deny"], False)
+        assert "path: /workspace/.mcp.json" in asked["question"]
+        key = asked["request_id"]
+        answer = {"type": "user_input_response", "request_id": key, "answer": word}
+        assert (await page.post("/sessions/s/messages", json=answer)).json() == {"status": "ok"}
+        stale = await page.post("/sessions/s/messages", json=answer)
+        assert (stale.status_code, stale.json()["reason"]) == (409, "question_expired")
+        seen = await frames(page, "s", finished)
+        echo = next(one for one in seen if one["type"] == "user_input_response")
+        assert (echo["request_id"], echo["answer"]) == (key, word)
+        there = (await page.get("/sandbox/s/files?path=")).json()
+        assert [one["name"] for one in there] == files
 
 
 async def test_the_proxy_finds_the_daemon_again_after_it_was_killed(tmp_path: Path):

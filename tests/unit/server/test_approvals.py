@@ -1,5 +1,6 @@
 """Calls that wait for a person, over HTTP: listed, decided once, and by nobody who may not."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,23 @@ async def test_a_decision_made_before_the_session_left_memory_still_counts(tmp_p
         status, late = await desk.post("/approvals/apr_1/approve")
         assert (status, late["code"]) == (409, "approval_decided")
         await desk.at.crew.organs.manager.load(SESSION)
+
+
+@pytest.mark.fault("J9")
+async def test_what_nobody_decides_in_time_counts_as_denied_whether_or_not_anybody_looks(
+    tmp_path: Path,
+):
+    async with waiting(tmp_path) as desk:
+        now_ms = desk.at.crew.organs.clock.now_ms()
+        await desk.ask(expires_ms=now_ms + 86_400_000)
+        await asyncio.sleep(86_399)
+        assert not desk.heard
+        await asyncio.sleep(2)
+        assert (desk.heard["apr_1"].decision, desk.heard["apr_1"].by) == ("expired", "clock")
+        status, late = await desk.post("/approvals/apr_1/approve")
+        assert (status, "expired already" in late["detail"]) == (409, True)
+        gone = await desk.frame("user_input_cancelled")
+        assert (gone["request_id"], gone["reason"]) == ("apr_1", "expired")
 
 
 async def test_what_waits_is_a_gauge(tmp_path: Path):
