@@ -29,6 +29,18 @@ _PROBLEM: Final = {
     "required": ["error", "detail", "code"],
     "properties": {name: {"type": "string"} for name in ("error", "detail", "code")},
 }
+_API_PROBLEM: Final = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type"],
+            "properties": {name: {"type": "string"} for name in ("message", "type")},
+        }
+    },
+}
+"""Of `/v1`; what is said before any route is a `Problem` there too."""
 
 
 def document(rows: Iterable[Row], version: str) -> dict[str, Any]:
@@ -50,7 +62,8 @@ def document(rows: Iterable[Row], version: str) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": definitions.get("$defs", {}) | {"Problem": _PROBLEM},
+            "schemas": definitions.get("$defs", {})
+            | {"Problem": _PROBLEM, "ApiProblem": _API_PROBLEM},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
@@ -115,7 +128,8 @@ def _answers(row: Row) -> dict[int, str]:
 def _response(row: Row, status: int, meaning: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": meaning}
     if status >= 400:  # noqa: PLR2004 - errors have one form
-        schema = {"$ref": _REF.format(model="Problem")}
+        forms = ("ApiProblem", "Problem") if row.path.startswith("/v1/") else ("Problem",)
+        schema = {"anyOf": [{"$ref": _REF.format(model=form)} for form in forms]}
         kinds = ("application/json", "application/problem+json")
         answer["content"] = {kind: {"schema": schema} for kind in kinds}
     elif row.stream:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +44,7 @@ class OutcomeBody(Body):
     session_id: str
     run_id: str | None = None
     outcome: Literal["success", "failure"] | None = None
-    success: bool | None = None
+    success: StrictBool | None = None
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     """Instead of a success or a failure."""
 

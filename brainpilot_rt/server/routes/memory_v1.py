@@ -6,7 +6,7 @@ own token waits for the owner's word; to change and to forget is for the owner.
 
 from typing import Annotated, Any, Final
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,14 +32,14 @@ class FactBody(Body):
 
     fact: Annotated[str, _Fact]
     block: Block = "general"
-    pinned: bool = False
+    pinned: StrictBool = False
 
 
 class FactChanges(Body):
     """PUT /v1/memory/entries/{entry}. What is not given stays as it is."""
 
     fact: Annotated[str | None, _Fact] = None
-    pinned: bool | None = None
+    pinned: StrictBool | None = None
     block: Block | None = None
 
 
@@ -66,7 +66,7 @@ class QueryBody(Body):
 class ApprovalConfig(Body):
     """PUT /v1/memory/approval-config."""
 
-    require_approval: Annotated[bool, Field(alias="requireApproval")]
+    require_approval: Annotated[StrictBool, Field(alias="requireApproval")]
 
 
 class SharedMemoryRoutes:
