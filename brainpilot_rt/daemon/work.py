@@ -79,6 +79,7 @@ async def _listening(
         clock=SystemClock(),
         redact=daemon.secrets.text,
         mem_limit_bytes=settings.mem_limit_mb * 2**20 if settings.mem_limit_mb else None,
+        tools_parallel_max=settings.agents.tools_parallel_max,
     )
     app = build_app(daemon.backend, config)
     server = HttpServer(uvicorn_config(app))

@@ -26,6 +26,8 @@ class ServerConfig:
     mem_limit_bytes: int | None = None
     redact: Callable[[str], str] = str
     """Takes known secrets out of what an error says."""
+    tools_parallel_max: int = 8
+    """Calls of one reply of a model that run at the same time."""
     workspaces_allowed: bool = True
     """Whether a session may work in an existing folder of the caller's choice."""
 

@@ -16,7 +16,7 @@ from brainpilot_rt.domain.errors import BudgetExceeded, Conflict, FatalFault, No
 from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, CallId, SessionId
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.model_calls import StopReason
-from brainpilot_rt.domain.usage import NO_USAGE, add_cost
+from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
 from brainpilot_rt.server.ports import Backend, Posted
 from brainpilot_rt.server.wires.openai import End, Piece
 
@@ -24,7 +24,6 @@ Item: TypeAlias = ev.Recorded | ev.Chunk
 
 _ITEMS_MAX: Final = 20_000
 _CHARS_MAX: Final = 4_000_000
-_PARALLEL_MAX: Final = 8
 _UNPAID: Final = frozenset({"budget_exhausted", "budget_exceeded", "agent_suspended"})
 
 
@@ -61,13 +60,14 @@ async def batches(heard: Subscription[Item]) -> AsyncGenerator[list[Item], None]
 class Talk:
     """One exchange with the agent of a session."""
 
-    def __init__(self, backend: Backend, session: SessionId) -> None:
+    def __init__(self, backend: Backend, session: SessionId, parallel_max: int) -> None:
+        """`parallel_max`: calls that run at the same time."""
         self._backend = backend
+        self._parallel_max = parallel_max
         self._session = session
         self._agent = AgentName("")
-        self._text = ""
+        self._heard = ("", 0)
         """Id of the text that was heard last, and how many characters of it."""
-        self._heard = 0
         self._open: dict[CallId, ToolCall] = {}
         self._names: dict[CallId, str] = {}
         self._custom: frozenset[str] = frozenset()
@@ -75,8 +75,7 @@ class Talk:
         self._running: set[CallId] = set()
         """Calls of them that have begun and have no result yet."""
         self._host = ""
-        self._usage = NO_USAGE
-        self._cost_usd: Decimal | None = Decimal(0)
+        self._took: tuple[Usage, Decimal | None] = (NO_USAGE, Decimal(0))
         self._failure = ""
 
     async def say(self, post: Callable[[], Awaitable[Posted]]) -> AsyncGenerator[Piece, None]:
@@ -147,11 +146,12 @@ class Talk:
 
     def _waits(self) -> bool:
         """Whether all calls that may run beside each other are the caller's to run."""
-        return bool(self._open) and len(self._open) >= min(len(self._running), _PARALLEL_MAX)
+        return bool(self._open) and len(self._open) >= min(len(self._running), self._parallel_max)
 
     def _end(self, stop: StopReason) -> End:
         calls = tuple(self._open.values()) if stop is StopReason.TOOL_USE else ()
-        return End(stop=stop, calls=calls, usage=self._usage, cost_usd=self._cost_usd)
+        usage, cost_usd = self._took
+        return End(stop=stop, calls=calls, usage=usage, cost_usd=cost_usd)
 
     # --- what is heard ----------------------------------------------------------------------
 
@@ -181,20 +181,20 @@ class Talk:
             return ""
         if event.agent != self._agent:
             return ""
-        heard = self._heard if event.message_id == self._text else 0
+        heard = self._heard[1] if event.message_id == self._heard[0] else 0
         return self._more(event.message_id, event.text[heard:], len(event.text))
 
     def _more(self, message_id: str, text: str, heard: int) -> str:
         if not text:
             return ""
-        before, self._text, self._heard = self._text, message_id, heard
+        before, self._heard = self._heard[0], (message_id, heard)
         return f"\n\n{text}" if before and before != message_id else text
 
     def _note(self, event: ev.Event) -> None:
         match event:
             case ev.ModelReplied():
-                self._usage = self._usage.plus(event.usage)
-                self._cost_usd = add_cost(self._cost_usd, event.cost_usd)
+                usage, cost_usd = self._took
+                self._took = (usage.plus(event.usage), add_cost(cost_usd, event.cost_usd))
             case ev.ToolPlanned(agent=self._agent):
                 self._names[event.call_id] = event.name
             case ev.ToolStarted() if self._names.get(event.call_id) in self._custom:
@@ -215,11 +215,11 @@ class Talk:
     def _turn_over(self, event: ev.Event) -> tuple[Piece, ...]:
         """What this event means for whose turn it is."""
         match event:
-            case ev.ClientCallOpened() if self._waits():
+            case ev.ClientCallOpened() | ev.ToolFinished() if self._waits():
                 return (self._end(StopReason.TOOL_USE),)
             case ev.QuestionAsked(agent=self._agent):
                 asked = "\n".join([event.question, *(f"- {one}" for one in event.options)])
-                return (f"\n\n{asked}" if self._text else asked, self._end(StopReason.END))
+                return (f"\n\n{asked}" if self._heard[0] else asked, self._end(StopReason.END))
             case ev.HostTurnFinished(host_run_id=self._host):
                 return (self._finished(event),)
             case ev.SessionDeleted():
@@ -228,7 +228,7 @@ class Talk:
                 return ()
 
     def _finished(self, event: ev.HostTurnFinished) -> End:
-        if event.outcome == "failed" and not self._text:
+        if event.outcome == "failed" and not self._heard[0]:
             said = self._failure or "the agent failed"
             if event.code in _UNPAID:
                 raise BudgetExceeded(said, code=event.code)

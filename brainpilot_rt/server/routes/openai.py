@@ -193,7 +193,7 @@ class OpenAiRoutes:
         if brought:
             session, results = _session_of(brought)
             await self._mine(session, agent)
-            pieces = Talk(self._backend, session).bring(results)
+            pieces = self._talk(session).bring(results)
         else:
             if agent != PRINCIPAL:
                 await self._backend.agents.admit(agent)
@@ -202,7 +202,7 @@ class OpenAiRoutes:
             content = wire.opening(body.messages, fresh=fresh)
             most = money_of(request.headers.get("x-br-max-estimated-cost"))
             limits = RunLimits(cap_usd=most) if most is not None else None
-            pieces = Talk(self._backend, session).say(
+            pieces = self._talk(session).say(
                 lambda: self._backend.post_message(
                     session, agent=agent, content=content, limits=limits
                 )
@@ -212,6 +212,9 @@ class OpenAiRoutes:
             headers=lambda: {"x-conversation-id": session},
             session=session,
         )
+
+    def _talk(self, session: SessionId) -> Talk:
+        return Talk(self._backend, session, self._config.tools_parallel_max)
 
     async def _conversation(self, named: str, agent: AgentName) -> tuple[SessionId, bool]:
         """The session of a conversation, and whether it has just been made."""
