@@ -30,6 +30,8 @@ class CallRow:
     """A tool call from its plan to its end."""
 
     session: SessionId
+    pos: int
+    """Place in the order of commits."""
     at_ms: int
     call_id: CallId
     run_id: str
@@ -58,6 +60,8 @@ class MemoryRow:
     """A change of what a session remembers."""
 
     session: SessionId
+    pos: int
+    """Place in the order of commits."""
     at_ms: int
     operation: Operation
     agent: AgentName
@@ -100,6 +104,7 @@ def _planned(recorded: ev.Recorded, event: ev.ToolPlanned) -> CallRow:
     short = said is not None and len(json.dumps(said)) <= ARGUMENTS_CHARS_MAX
     return CallRow(
         session=recorded.session,
+        pos=recorded.pos,
         at_ms=recorded.at_ms,
         call_id=event.call_id,
         run_id=event.run_id,
@@ -125,6 +130,7 @@ def _memory(recorded: ev.Recorded) -> list[AuditRow]:
     ) -> MemoryRow:
         return MemoryRow(
             session=recorded.session,
+            pos=recorded.pos,
             at_ms=recorded.at_ms,
             operation=operation,
             agent=agent,

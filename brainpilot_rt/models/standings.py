@@ -22,8 +22,9 @@ class Routed:
     """A turn: how its model was chosen, and what came of it."""
 
     session: SessionId
+    pos: int
     at_ms: int
-    """Of the choice."""
+    """Both of the choice."""
     chosen: ModelSelected
     rated: TurnRated
 
@@ -46,17 +47,24 @@ class Routed:
 def routed(events: Iterable[Recorded]) -> list[Routed]:
     """The turns of one session; what was chosen and not rated yet is left out."""
     found: list[Routed] = []
-    waiting: dict[tuple[RunId, int, ModelRef], tuple[int, ModelSelected]] = {}
+    waiting: dict[tuple[RunId, int, ModelRef], tuple[Recorded, ModelSelected]] = {}
     for recorded in events:
         match recorded.event:
             case ModelSelected() as chosen:
-                waiting[chosen.run_id, chosen.turn, chosen.model] = recorded.at_ms, chosen
+                waiting[chosen.run_id, chosen.turn, chosen.model] = recorded, chosen
             case TurnRated() as rated:
                 known = waiting.pop((rated.run_id, rated.turn, rated.model), None)
                 if known is not None:
-                    at_ms, chosen = known
-                    session = recorded.session
-                    found.append(Routed(session=session, at_ms=at_ms, chosen=chosen, rated=rated))
+                    place, chosen = known
+                    found.append(
+                        Routed(
+                            session=place.session,
+                            pos=place.pos,
+                            at_ms=place.at_ms,
+                            chosen=chosen,
+                            rated=rated,
+                        )
+                    )
             case _:
                 pass
     return found

@@ -68,16 +68,12 @@ class Insight:
         found: list[Routed] = []
         async for events in self._by_session(days, _ROUTED, 2 * TURNS_MAX):
             found += routed(events)
-        return sorted(found, key=lambda one: one.at_ms)
+        return sorted(found, key=lambda one: one.pos)
 
-    async def ratings(self, days: int) -> list[tuple[int, ev.TurnRated]]:
-        """The rated turns of the last days with their times, oldest first."""
-        found: list[tuple[int, ev.TurnRated]] = []
-        async for events in self._by_session(days, frozenset({"turn_rated"}), TURNS_MAX):
-            found += [
-                (one.at_ms, one.event) for one in events if isinstance(one.event, ev.TurnRated)
-            ]
-        return sorted(found, key=lambda one: one[0])
+    async def ratings(self, days: int) -> list[ev.TurnRated]:
+        """The rated turns of the last days, session by session."""
+        rated = await self.since(days, "turn_rated", most=TURNS_MAX)
+        return [one for one in rated if isinstance(one, ev.TurnRated)]
 
     async def replayed(self, policies: Sequence[str], days: int) -> list[replay.Estimate]:
         """What other policies would have earned and cost; `BadRequest` for one that is none."""
@@ -119,7 +115,7 @@ class Insight:
             if len(rows) == limit and rows[-1].at_ms > updated_ms:
                 break
             rows += await self._trail(session, limit, wanted, CALLS | MEMORY if memory else CALLS)
-            rows = sorted(rows, key=lambda one: -one.at_ms)[:limit]
+            rows = sorted(rows, key=lambda one: -one.pos)[:limit]
         return rows
 
     async def calls(self, limit: int, wanted: Callable[[str], bool]) -> list[CallRow]:
@@ -140,10 +136,10 @@ class Insight:
             ]
         return sorted(found, key=lambda one: -one.pos)
 
-    async def since(self, days: int, *types: str) -> list[ev.Event]:
-        """The events of these types of the last days; in no order, at most `INTERCEPTIONS_MAX`."""
+    async def since(self, days: int, *types: str, most: int = INTERCEPTIONS_MAX) -> list[ev.Event]:
+        """The newest events of these types of the last days, session by session."""
         found: list[ev.Event] = []
-        async for events in self._by_session(days, frozenset(types), INTERCEPTIONS_MAX):
+        async for events in self._by_session(days, frozenset(types), most):
             found += [one.event for one in events]
         return found
 

@@ -199,7 +199,7 @@ def row_json(row: AuditRow) -> dict[str, Any]:
     }
     if isinstance(row, MemoryRow):
         items = {"section": row.section, "block": row.block, "itemIds": list(row.item_ids)}
-        return {"id": f"{row.session}:{row.at_ms}:{row.operation}", **who, **items}
+        return {"id": f"{row.pos}:{row.item_ids[0]}", **who, **items}
     return {
         "id": row.call_id,
         **who,

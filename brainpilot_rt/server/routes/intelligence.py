@@ -69,7 +69,7 @@ class IntelligenceRoutes:
         )
         if sort not in _SORTS:
             raise BadRequest(f"sort: one of {', '.join(_SORTS)}")
-        rated = [one for _, one in await self._insight.ratings(WINDOW_DAYS)]
+        rated = await self._insight.ratings(WINDOW_DAYS)
         rows = _ranked(standings(rated, self._insight.candidates()), sort)
         kept = [one for one in rows if provider in (None, one["provider"])]
         page = {"total": len(kept), "limit": limit, "offset": offset, "windowDays": WINDOW_DAYS}
@@ -93,7 +93,7 @@ class IntelligenceRoutes:
         period = request.query_params.get("period", "week")
         if period not in _PERIODS:
             raise BadRequest(f"period: one of {', '.join(_PERIODS)}")
-        rated = [one for _, one in await self._insight.ratings(_PERIODS[period])]
+        rated = await self._insight.ratings(_PERIODS[period])
         models = {one.model: name_of(one.model) for one in rated}
         by_model = [
             {"model": name, **_savings_json([one for one in rated if one.model == model])}

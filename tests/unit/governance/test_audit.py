@@ -59,6 +59,7 @@ def test_a_call_is_one_row_from_its_plan_over_its_approval_to_its_end():
     (row,) = rows(planned(arguments={"command": "ls"}), judged, asked(), decided, fired, finished())
     assert row == CallRow(
         session=SessionId("s"),
+        pos=1,
         at_ms=10,
         call_id=CallId("c1"),
         run_id="r",

@@ -128,7 +128,7 @@ async def test_what_came_of_a_turn_rates_it_once_more_and_spends_nothing_again()
         said = await books.insight.feedback(SessionId("one"), BOT, "r1", 1.0)
         assert (said.model, said.reward, said.cost_usd, said.savings_usd) == (GOOD, 1.0, None, None)
         assert (await books.insight.feedback(SessionId("one"), BOT, None, 0.0)).run_id == "r2"
-        ratings = [one for _, one in await books.insight.ratings(7)]
+        ratings = await books.insight.ratings(7)
         assert sorted(one.reward for one in ratings if one.run_id == "r1") == [0.5, 1.0]
         assert len(await books.insight.choices(7)) == 2
         for session, agent, run in (("one", BOT, "r9"), ("one", AgentName("x"), None)):
