@@ -6,14 +6,21 @@ kept within a bound, and a reader too slow for it is told so.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from decimal import Decimal
 from typing import Final, TypeAlias
 
 from brainpilot_rt.aiokit.broadcast import Lagged, Ring, Subscription
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import BudgetExceeded, Conflict, FatalFault, NotFound, Unavailable
-from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, CallId, SessionId
+from brainpilot_rt.domain.errors import (
+    BadRequest,
+    BudgetExceeded,
+    Conflict,
+    FatalFault,
+    NotFound,
+    Unavailable,
+)
+from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, CallId, SessionId
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.model_calls import StopReason
 from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
@@ -239,3 +246,34 @@ class Talk:
 
 def _size(item: Item) -> int:
     return len(item.text) if isinstance(item, ev.Chunk) else 200
+
+
+async def named_calls(
+    pieces: AsyncGenerator[Piece, None], session: SessionId
+) -> AsyncGenerator[Piece, None]:
+    """The same with ids of calls that name the session."""
+    async with aclosing(pieces) as given:
+        async for piece in given:
+            if isinstance(piece, End):
+                calls = tuple(
+                    one.model_copy(update={"call_id": CallId(f"{one.call_id}_{session}")})
+                    for one in piece.calls
+                )
+                yield End(stop=piece.stop, calls=calls, usage=piece.usage, cost_usd=piece.cost_usd)
+            else:
+                yield piece
+
+
+def session_of_calls(results: Mapping[str, str]) -> tuple[SessionId, dict[CallId, str]]:
+    """Session and own ids of the calls that results are brought for."""
+    found: dict[CallId, str] = {}
+    sessions: set[str] = set()
+    for named, content in results.items():
+        call_id, _, session = named.rpartition("_")
+        if not call_id or not (NAME.fullmatch(session) or UUID.fullmatch(session)):
+            raise BadRequest(f"tool_call_id {named[:80]!r} is none that this agent gave")
+        found[CallId(call_id)] = content
+        sessions.add(session)
+    if len(sessions) != 1:
+        raise BadRequest("the results are for calls of several conversations")
+    return SessionId(sessions.pop()), found

@@ -5,7 +5,7 @@ guardrails say of it are decided where they are for every other call.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Protocol
@@ -126,9 +126,15 @@ class Completions:
     """Answers clients that bring their conversation."""
 
     def __init__(
-        self, governed: Governed, providers: Callable[[], Providers], new_id: NewId
+        self,
+        governed: Governed,
+        providers: Callable[[], Providers],
+        new_id: NewId,
+        lease: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        """`lease`: keeps the daemon alive while an answer is under way."""
         self._governed = governed
+        self._lease = lease
         self._providers = providers
         self._new_id = new_id
 
@@ -187,4 +193,12 @@ class Completions:
             cost_max_usd=asked.cost_max_usd,
         )
         known = Known()
-        return Completion(known, self._governed(request, choosing, known.note))
+        return Completion(known, self._leased(self._governed(request, choosing, known.note)))
+
+    async def _leased(
+        self, events: AsyncGenerator[ModelEvent, None]
+    ) -> AsyncGenerator[ModelEvent, None]:
+        with self._lease():
+            async with aclosing(events) as given:
+                async for event in given:
+                    yield event

@@ -25,17 +25,17 @@ from brainpilot_rt.domain.errors import (
     RuntimeFault,
 )
 from brainpilot_rt.domain.governing import RunLimits
-from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, CallId, SessionId
+from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, SessionId
 from brainpilot_rt.domain.model_calls import ReplyFinished, StopReason, TextDelta
 from brainpilot_rt.server.bodies import parse, parse_object, read_body
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
-from brainpilot_rt.server.idempotency import json_response
+from brainpilot_rt.server.idempotency import json_response, unrecorded
 from brainpilot_rt.server.ports import Backend, NewSession
 from brainpilot_rt.server.problems import status_of
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.stream import EventStream
-from brainpilot_rt.server.talk import Talk
+from brainpilot_rt.server.talk import Talk, named_calls, session_of_calls
 from brainpilot_rt.server.tracks import encode
 from brainpilot_rt.server.wires import openai as wire
 from brainpilot_rt.server.wires.openai import ChatBody, ChatWriter, End, Json, Piece
@@ -123,6 +123,7 @@ class OpenAiRoutes:
             writer = ChatWriter(self._backend.new_id(), self._now_s(), body.model, usage=usage)
             if not body.stream:
                 return await _whole(reply, writer)
+            unrecorded(request)
             return await self._streamed(reply, writer, _DONE)
         except RuntimeFault as fault:
             return _refused(fault, self._config.redact)
@@ -146,6 +147,7 @@ class OpenAiRoutes:
             writer = ResponsesWriter(answer_id, self._now_s(), body)
             if not body.stream:
                 return await _whole(reply, writer)
+            unrecorded(request)
             return await self._streamed(reply, writer, b"")
         except RuntimeFault as fault:
             return _refused(fault, self._config.redact)
@@ -191,7 +193,7 @@ class OpenAiRoutes:
         agent = AgentName(body.model)
         brought = wire.results(body.messages)
         if brought:
-            session, results = _session_of(brought)
+            session, results = session_of_calls(brought)
             await self._mine(session, agent)
             pieces = self._talk(session).bring(results)
         else:
@@ -208,7 +210,7 @@ class OpenAiRoutes:
                 )
             )
         return Reply(
-            pieces=_with_session(pieces, session),
+            pieces=named_calls(pieces, session),
             headers=lambda: {"x-conversation-id": session},
             session=session,
         )
@@ -251,6 +253,7 @@ class OpenAiRoutes:
 
     async def _streamed(self, reply: Reply, writer: Writer, last: bytes) -> Response:
         """A model's stream begins with its first words: what is refused before has a status."""
+        self._hub.admit()
         first = await anext(reply.pieces) if reply.session is None else ""
 
         async def source(_: object) -> AsyncGenerator[bytes, None]:
@@ -287,37 +290,6 @@ async def _of_model(completion: Completion) -> AsyncGenerator[Piece, None]:
                     usage=event.usage,
                     cost_usd=event.cost_usd,
                 )
-
-
-async def _with_session(
-    pieces: AsyncGenerator[Piece, None], session: SessionId
-) -> AsyncGenerator[Piece, None]:
-    """The same with ids of calls that name the session."""
-    async with aclosing(pieces) as given:
-        async for piece in given:
-            if isinstance(piece, End):
-                calls = tuple(
-                    one.model_copy(update={"call_id": CallId(f"{one.call_id}_{session}")})
-                    for one in piece.calls
-                )
-                yield End(stop=piece.stop, calls=calls, usage=piece.usage, cost_usd=piece.cost_usd)
-            else:
-                yield piece
-
-
-def _session_of(results: Mapping[str, str]) -> tuple[SessionId, dict[CallId, str]]:
-    """Session and own ids of the calls that results are brought for."""
-    found: dict[CallId, str] = {}
-    sessions: set[str] = set()
-    for named, content in results.items():
-        call_id, _, session = named.rpartition("_")
-        if not call_id or not (NAME.fullmatch(session) or UUID.fullmatch(session)):
-            raise BadRequest(f"tool_call_id {named[:80]!r} is none that this agent gave")
-        found[CallId(call_id)] = content
-        sessions.add(session)
-    if len(sessions) != 1:
-        raise BadRequest("the results are for calls of several conversations")
-    return SessionId(sessions.pop()), found
 
 
 async def _whole(reply: Reply, writer: Writer) -> Response:
