@@ -25,6 +25,8 @@ from brainpilot_rt.supervision.routing import DAY_MS, Router
 
 TURNS_MAX: Final = 20_000
 """Rated turns of one answer, those of the newest sessions first."""
+EVENTS_MAX: Final = 20_000
+"""Events read for one answer about what was done, those of the newest sessions first."""
 ROWS_MAX: Final = 1_000
 INTERCEPTIONS_MAX: Final = 5_000
 _ROUTED: Final = frozenset({"model_selected", "turn_rated"})
@@ -110,12 +112,14 @@ class Insight:
     ) -> list[AuditRow]:
         """The newest rows of the trail, newest first. `memory`: changes of memory too."""
         rows: list[AuditRow] = []
-        limit = min(limit, ROWS_MAX)
+        limit, left = min(limit, ROWS_MAX), EVENTS_MAX
+        types = CALLS | MEMORY if memory else CALLS
         for session, updated_ms in await self._sessions():
-            if len(rows) == limit and rows[-1].at_ms > updated_ms:
+            if left <= 0 or (len(rows) == limit and rows[-1].at_ms > updated_ms):
                 break
-            rows += await self._trail(session, limit, wanted, CALLS | MEMORY if memory else CALLS)
-            rows = sorted(rows, key=lambda one: -one.pos)[:limit]
+            events, found = await self._trail(session, limit, wanted, types)
+            left -= events
+            rows = sorted([*rows, *found], key=lambda one: -one.pos)[:limit]
         return rows
 
     async def calls(self, limit: int, wanted: Callable[[str], bool]) -> list[CallRow]:
@@ -153,16 +157,17 @@ class Insight:
 
     async def _trail(
         self, session: SessionId, limit: int, wanted: Wanted, types: frozenset[str]
-    ) -> list[AuditRow]:
+    ) -> tuple[int, list[AuditRow]]:
+        """How many events were read, and the newest rows of a session, oldest first."""
         read = partial(self._log.read_back, session, limit=PAGE, types=types)
         events: list[ev.Recorded] = []
         rows: list[AuditRow] = []
         while page := await read(before=events[0].seq if events else None):
             events = [*page, *events]
             rows = [row for row in trail(events) if wanted(row)]
-            if len(rows) >= limit or len(events) >= TURNS_MAX:
+            if len(rows) >= limit or len(events) >= EVENTS_MAX:
                 break
-        return rows[-limit:]
+        return len(events), rows[-limit:]
 
     async def _by_session(
         self, days: int | None, types: frozenset[str], most: int

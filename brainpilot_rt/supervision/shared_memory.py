@@ -5,6 +5,7 @@ its facts are bounded by the same settings. What an agent wants to add waits for
 as a record of kind `memory_pending`, unless the owner has said otherwise.
 """
 
+import asyncio
 import re
 import textwrap
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -97,13 +98,16 @@ class SharedMemory:
     async def take_in(self, documents: Iterable[tuple[str, Block]]) -> TakenIn:
         """Keep what documents state, statement by statement, as far as there is room."""
         items: list[MemoryItem] = []
+        full: set[Block] = set()
         left_out = 0
         for text, block in documents:
-            for statement in statements(text):
+            for statement in await asyncio.to_thread(statements, text):
                 try:
-                    items.append(await self.remember(statement, block))
+                    if block not in full:
+                        items.append(await self.remember(statement, block))
                 except SectionFull:
-                    left_out += 1
+                    full.add(block)  # said once, not for every statement
+                left_out += block in full
         return TakenIn(tuple(items), left_out)
 
     async def _known(self, item_id: str) -> None:

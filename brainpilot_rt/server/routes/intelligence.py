@@ -27,6 +27,7 @@ from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routing_stream import routing_stream
+from brainpilot_rt.server.stream import HEADERS
 from brainpilot_rt.supervision.agent_records import iso
 
 CLASSES: Final[Sequence[str]] = get_args(TaskClass)
@@ -124,6 +125,10 @@ class IntelligenceRoutes:
         if last is not None and not (last.isdecimal() and len(last) <= _POS_DIGITS_MAX):
             raise BadRequest("Last-Event-ID: a number that this stream gave", code="bad_cursor")
         self._hub.admit()
+        if request.method == "HEAD":
+            response = Response()
+            response.raw_headers = list(HEADERS)
+            return response
         return routing_stream(self._backend, self._hub, None if last is None else int(last))
 
     async def outcome(self, request: Request) -> Response:

@@ -233,6 +233,13 @@ async def test_a_stream_without_a_cursor_begins_now_and_gives_signs_of_life():
         assert (await anext(seen))["event"] == "routing-decision"
 
 
+async def test_a_look_at_the_head_of_the_stream_ends():
+    async with serving() as server:
+        answer = await server.client.head("/v1/routing-stream")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert server.app.state.streams.count == 0
+
+
 async def test_a_reader_that_does_not_read_is_hung_up_on():
     async with routed(1) as server, following(server) as seen:
         for number in range(1_500):

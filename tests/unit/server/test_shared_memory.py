@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from brainpilot_rt.supervision.memories import SHARED
 from brainpilot_rt.supervision.shared_memory import STATEMENT_CHARS_MAX, statements
 from tests.unit.server.owned import owned, token_of_agent
 from tests.unit.server.test_memory import call
@@ -80,6 +81,8 @@ async def test_documents_become_facts_statement_by_statement_as_far_as_there_is_
         status, told = await call(server, "POST", f"{HERE}/init", {"documents": [much]})
         assert (status, told["status"], len(told["entries"])) == (200, "partial", 49)
         assert "no room for 11" in told["summary"]
+        events = await server.backend.log.read(SHARED)
+        assert sum(one.event.type == "memory_refused" for one in events) == 1
 
 
 async def test_what_is_proposed_waits_for_the_owners_word(tmp_path: Path):
