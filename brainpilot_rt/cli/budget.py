@@ -73,11 +73,11 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         one = as_object(status.get(name))
         limit = one.get("limit_usd")
         bound = (
-            "no limit" if limit is None else f"of {usd(limit)}, {usd(one['remaining_usd'])} left"
+            ", no limit" if limit is None else f" of {usd(limit)}, {usd(one['remaining_usd'])} left"
         )
         held = f", {usd(one['reserved_usd'])} held" if one.get("reserved_usd") else ""
         key, spent = clean_line(str(one.get("period_key"))), usd(one.get("spent_usd"))
-        yield f"{key:<10}  {spent} {bound}{held}"
+        yield f"{key:<10}  {spent}{bound}{held}"
     if status.get("killswitch"):
         yield "the killswitch is on: nothing may be spent"
 

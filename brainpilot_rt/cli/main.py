@@ -43,6 +43,7 @@ COMMANDS = {
     "memory": Entry("memory", "Show, search and change what a session remembers."),
     "skills": Entry("skills", "List the skills agents find, and check skills."),
     "stop": Entry("stop", "Stop an agent, a session's work, or the daemon."),
+    "budget": Entry("budget", "Show what was spent and what is left."),
     "route": Entry("route", "Show which model does what; replay last week under another policy."),
     "doctor": Entry("doctor", "Check this machine, the settings, the log and the mailboxes."),
     "token": Entry("token", "Show, replace or locate the daemon's token."),

@@ -70,11 +70,11 @@ def replay(common: Common, *, policy: str | None, days: int, as_json: bool) -> N
 
 
 def status_lines(found: dict[str, Any]) -> Iterator[str]:
-    """A row for each model of each class, the best first."""
+    """A row for each model of each class that was asked, the best first."""
     yield f"{'class':<10} {'model':<{NAME_CHARS}} {'turns':>6} {'reward':>7} {'seconds':>8}"
     for group in as_objects(found.get("rankings")):
-        name = str(group.get("task_type"))
-        for one in as_objects(group.get("models")):
+        name, models = str(group.get("task_type")), as_objects(group.get("models"))
+        for one in models if any(each.get("samples") for each in models) else ():
             model = clean_line(f"{one.get('provider')}:{one.get('model')}", NAME_CHARS)
             latency = one.get("avg_latency_ms")
             seconds = latency / 1000 if isinstance(latency, int | float) else None
@@ -95,8 +95,8 @@ def replay_lines(found: dict[str, Any]) -> Iterator[str]:
     if estimates:
         logged = estimates[0]
         reward, cost = _number(logged.get("loggedReward"), 3), _usd(logged.get("loggedUsd"))
-        turns = logged.get("turns", 0)
-        yield f"{'as it was':<{_POLICY_CHARS}} {turns:>6,} {turns:>9,} {reward:>7} {'':>15} {cost:>10}"
+        turns, was = logged.get("turns", 0), "as it was"
+        yield f"{was:<{_POLICY_CHARS}} {turns:>6,} {turns:>9,} {reward:>7} {'':>15} {cost:>10}"
     for one in estimates:
         between = one.get("interval")
         shown = " to ".join(_number(end, 3) for end in between) if between else ""

@@ -19,7 +19,7 @@ def test_a_day_and_a_month_are_shown_with_what_is_left_and_held():
     }
     assert list(status_lines(status)) == [
         "2026-06-03  $1.50 of $2.00, $0.50 left, $0.25 held",
-        "2026-06     $20.00 no limit",
+        "2026-06     $20.00, no limit",
     ]
     assert list(status_lines(status | {"killswitch": True}))[2].startswith("the killswitch is on")
 
