@@ -17,12 +17,12 @@ from brainpilot_rt.governance.audit import AuditRow, CallRow, MemoryRow, Operati
 from brainpilot_rt.governance.inspections.requests import FirewallConfig
 from brainpilot_rt.models.bandit import WINDOW_DAYS
 from brainpilot_rt.server.bodies import parse_object, read_body
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routes.intelligence import count_of
-from brainpilot_rt.server.routes.owners import check_owner
 from brainpilot_rt.supervision.agent_records import iso
 from brainpilot_rt.supervision.insight import ROWS_MAX
 
@@ -57,7 +57,7 @@ class GovernanceRoutes:
 
     async def set_firewall(self, request: Request) -> Response:
         """PUT /v1/firewall/config: what is not named stays as it is."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, "change the rules for tools")
         body = parse_object(await read_body(request, self._bytes_max))
         return json_response((200, _firewall_json(await self._tools.set_firewall(body))))
 

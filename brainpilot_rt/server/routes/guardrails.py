@@ -24,11 +24,11 @@ from brainpilot_rt.governance.guardrails.providers import (
     provider_json,
 )
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.server.routes.owners import check_owner
 from brainpilot_rt.supervision.guard_providers import BUILT_IN
 
 _NAMES: Final = {
@@ -68,7 +68,7 @@ class GuardrailRoutes:
 
     async def set_config(self, request: Request) -> Response:
         """PUT /v1/guardrails/config: what is not named stays as it is."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, "change guardrails")
         wanted = parse_config(await self._values(request), self._guards.config)
         await self._guards.set_config(wanted)
         return json_response((200, config_json(wanted)))
@@ -90,14 +90,14 @@ class GuardrailRoutes:
 
     async def add(self, request: Request) -> Response:
         """POST /v1/guardrails/providers. The key is kept apart and never shown again."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, "change guardrails")
         provider = await self._providers.add(await self._values(request))
         shown = self._external_json(provider, self._guards.config)
         return json_response((201, {"provider": shown, **shown}))
 
     async def remove(self, request: Request) -> Response:
         """DELETE /v1/guardrails/providers/{provider}."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, "change guardrails")
         provider = request.path_params["provider"]
         if provider in BUILT_IN:
             raise BadRequest(f"{provider!r} is a check of ours: set it to enabled: false instead")

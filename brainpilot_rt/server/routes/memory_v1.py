@@ -14,16 +14,17 @@ from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.ids import USER, AgentName
 from brainpilot_rt.domain.memory import Block, MemoryItem
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.callers import calling_agent, refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.server.routes.owners import agent_asking, check_owner
 from brainpilot_rt.supervision.agent_records import iso
 from brainpilot_rt.supervision.shared_memory import BLOCKS
 
 FOUND_MAX: Final = 100
 DOCUMENTS_MAX: Final = 100
+_MANAGE: Final = "decide about the memory of the user"
 _Fact = Field(validation_alias=AliasChoices("fact", "content"))
 
 
@@ -112,7 +113,7 @@ class SharedMemoryRoutes:
     async def append(self, request: Request) -> Response:
         """POST /v1/memory/entries."""
         body = parse(FactBody, await self._values(request))
-        agent = agent_asking(self._backend, request)
+        agent = calling_agent(request, self._backend.agents)
         if agent is not None and self._memory.asks_first:
             return await self._propose(body, agent)
         by = agent or USER
@@ -121,7 +122,7 @@ class SharedMemoryRoutes:
 
     async def update(self, request: Request) -> Response:
         """PUT /v1/memory/entries/{entry}."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, _MANAGE)
         body = parse(FactChanges, await self._values(request))
         given = {"content": body.fact, "pinned": body.pinned, "block": body.block}
         changes = {name: value for name, value in given.items() if value is not None}
@@ -132,14 +133,14 @@ class SharedMemoryRoutes:
 
     async def remove(self, request: Request) -> Response:
         """DELETE /v1/memory/entries/{entry}."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, _MANAGE)
         entry = request.path_params["entry"]
         await self._memory.forget(entry)
         return json_response((200, {"id": entry, "deleted": True}))
 
     async def init(self, request: Request) -> Response:
         """POST /v1/memory/init."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, _MANAGE)
         body = parse(InitBody, await self._values(request))
         taken = await self._memory.take_in((one.content, one.block) for one in body.documents)
         kept, left_out = len(taken.items), taken.left_out
@@ -164,7 +165,7 @@ class SharedMemoryRoutes:
     async def store(self, request: Request) -> Response:
         """POST /v1/memory/shared/store."""
         body = parse(FactBody, await self._values(request))
-        by = agent_asking(self._backend, request) or USER
+        by = calling_agent(request, self._backend.agents) or USER
         if self._memory.asks_first:
             return await self._propose(body, by)
         item = await self._memory.remember(body.fact, body.block, pinned=body.pinned, by=by)
@@ -200,7 +201,7 @@ class SharedMemoryRoutes:
 
     async def set_config(self, request: Request) -> Response:
         """PUT /v1/memory/approval-config."""
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, _MANAGE)
         body = parse(ApprovalConfig, await self._values(request))
         await self._memory.ask_first(wanted=body.require_approval)
         return await self.config(request)
@@ -211,7 +212,7 @@ class SharedMemoryRoutes:
         return json_response((202, answer))
 
     async def _decide(self, request: Request, *, approve: bool) -> Response:
-        check_owner(self._backend, request)
+        refuse_agents(request, self._backend.agents, _MANAGE)
         approval = request.path_params["approval"]
         kept = await self._memory.decide(approval, approve=approve)
         status = "rejected" if kept is None else "approved"
