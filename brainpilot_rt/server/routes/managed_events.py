@@ -137,10 +137,7 @@ class ManagedEventRoutes:
             case "user.message":
                 view = await self._backend.view(session)
                 await self._backend.agents.admit(str(view.agent))
-                posted = await self._backend.post_message(
-                    session, agent=view.agent, content=text_of(event.content)
-                )
-                return posted.message_id
+                return await self.say(session, event)
             case "user.interrupt":
                 agent = None
                 if event.session_thread_id is not None:
@@ -156,6 +153,11 @@ class ManagedEventRoutes:
             case _:
                 await self._result(session, event)
                 return f"result_{event.custom_tool_use_id}"
+
+    async def say(self, session: SessionId, event: Sent) -> str:
+        """Post a user.message of a caller that was admitted; its id."""
+        content = text_of(event.content)
+        return (await self._backend.post_message(session, agent=None, content=content)).message_id
 
     async def _decide(self, call_id: str, word: Word) -> None:
         try:

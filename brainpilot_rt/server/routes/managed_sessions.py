@@ -84,6 +84,8 @@ class ManagedSessionRoutes:
             raise BadRequest("initial_events are of type user.message here")
         cap = _cap(body.budget.usd) if body.budget is not None else None
         profile = await self._profile(body.agent)
+        if events:
+            await self._backend.agents.admit(profile["agentId"])
         labels = {
             "api": API,
             "environment_id": body.environment_id,
@@ -101,7 +103,7 @@ class ManagedSessionRoutes:
             )
         )
         for one in events:
-            await self._events.take(made.session, one)
+            await self._events.say(made.session, one)
         return await self._shown(made.session)
 
     async def _profile(self, wanted: str | AgentOfSession) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.testing.models import Call, Gate
-from tests.unit.server.agent_world import World, world
+from tests.unit.server.agent_world import BOT, World, world
 
 Json = dict[str, Any]
 WEATHER: Json = {"type": "custom", "name": "weather", "description": "d", "input_schema": {}}
@@ -305,6 +305,34 @@ async def test_a_session_that_can_not_be_is_refused(tmp_path: Path, body: Json, 
         assert found == status
         assert refused["type"] == "error"
         assert await at.crew.backend.list_sessions() == []
+
+
+async def test_a_suspended_agent_begins_nothing_and_leaves_nothing(tmp_path: Path):
+    async with world(tmp_path) as at:
+        made = await agent(at)
+        place = await done(at, "POST", "/environments", {"name": "here"})
+        answer = await at.http.patch(
+            f"/v1/agent/profiles/lifecycle/{made['id']}", json={"state": "suspended"}
+        )
+        assert answer.status_code == 200
+        body = {"agent": made["id"], "environment_id": place["id"]}
+        status, refused = await ask(
+            at, "POST", "/sessions", {**body, "initial_events": [said("hi")]}
+        )
+        assert (status, refused["error"]["type"]) == (402, "billing_error")
+        assert await at.crew.backend.list_sessions() == []
+        one = await done(at, "POST", "/sessions", body)
+        assert (await send(at, one["id"], said("hi")))[0] == 402
+
+
+async def test_an_agent_registered_otherwise_is_an_agent_here_too(tmp_path: Path):
+    async with world(tmp_path) as at:
+        await at.bootstrap(model="offline:offline", tools=["read"], metadata={"n": 1})
+        (one,) = (await done(at, "GET", "/agents"))["data"]
+        assert (one["id"], one["name"], one["version"]) == (BOT, BOT, 1)
+        assert one["model"] == {"id": "offline:offline"}
+        assert one["metadata"] == {"n": "1"}
+        assert one["tools"] == []
 
 
 async def test_what_is_not_here_says_why(tmp_path: Path):
