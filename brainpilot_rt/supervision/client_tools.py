@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from brainpilot_rt.agents.personas import PERSONAS
 from brainpilot_rt.domain import commands as cmd
-from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.domain.errors import BadRequest, TooLarge
 from brainpilot_rt.domain.events import ClientCallAnswered
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.tools import Effect, ToolSpec
@@ -21,7 +21,8 @@ from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput
 
 TOOLS_MAX: Final = 128
-"""Of one caller at a time."""
+TOOLS_CHARS_MAX: Final = 256 * 1024
+"""Of one caller at a time, as JSON."""
 BUILT_IN: Final = frozenset[str]().union(*(allowed_tools(role) for role in PERSONAS))
 """Names no caller can give a tool of an agent."""
 _FOREIGN: Final = "mcp__"
@@ -61,6 +62,8 @@ def described(
         raise BadRequest(f"a tool's {place}: {first['msg']}", code="invalid_tool") from None
     if len(found) > TOOLS_MAX:
         raise BadRequest(f"at most {TOOLS_MAX} tools, not {len(found)}", code="too_many_tools")
+    if sum(len(one.model_dump_json()) for one in found) > TOOLS_CHARS_MAX:
+        raise TooLarge(f"tools have at most {TOOLS_CHARS_MAX:,} characters in all")
     seen: set[str] = set()
     for one in found:
         if one.name in taken or one.name.startswith(_FOREIGN):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from brainpilot_rt.domain import commands as cmd
-from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.domain.errors import BadRequest, TooLarge
 from brainpilot_rt.domain.events import ClientCallAnswered
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.supervision.client_tools import TOOLS_MAX, client_tools, described
@@ -37,6 +37,12 @@ async def test_a_call_is_the_clients_with_all_it_was_given_and_its_answer_is_the
     assert (session, called.name) == ("s", "weather")
     assert called.arguments == {"city": "Turku", "days": [1, {"a": None}]}
     assert tools.specs()[0].parameters == WEATHER["input_schema"]
+
+
+def test_there_is_a_bound_on_what_tools_take_together():
+    schema = {"type": "object", "description": "x" * 10_000}
+    with pytest.raises(TooLarge, match="characters"):
+        described([{**WEATHER, "name": f"w{n}", "input_schema": schema} for n in range(30)])
 
 
 @pytest.mark.parametrize(
