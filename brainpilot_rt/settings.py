@@ -266,6 +266,9 @@ class GuardSettings(Group):
     """Seconds until an approval nobody decides counts as denied; None: it waits for ever."""
     calls_per_minute: int = Field(default=120, ge=0)
     """Calls of one tool by one agent; 0: no bound."""
+    mcp_wait_s: float = Field(default=5.0, ge=0)
+    """Seconds a run waits for MCP servers that connect for the first time; then it begins without
+    their tools."""
 
 
 class ModelSettings(Group):

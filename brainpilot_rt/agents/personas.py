@@ -15,12 +15,13 @@ from brainpilot_rt.agents.definition import AgentDefinition, Profile, RequestCon
 from brainpilot_rt.agents.programs.choice import ALL_PROGRAMS
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.thinking import PLANNING_TOOLS, ProgramName
+from brainpilot_rt.domain.tools import ANY_FOREIGN
 
 _LEADING: Final = ("rules-leading", "rules-evidence", "rules-all")
 _SERVING: Final = ("rules-serving", "rules-evidence", "rules-all")
 
 _MEMORY: Final = ("remember", "recall", "record_finding", "forget")
-_TEAM: Final = ("send_message", "record_trace", "skill_search", "search", *_MEMORY)
+_TEAM: Final = ("send_message", "record_trace", "skill_search", "search", *_MEMORY, ANY_FOREIGN)
 _FILES: Final = ("read", "write", "edit", "grep", "find", "glob", "ls")
 _GRAPH: Final = (
     "create_trace_node",

@@ -41,6 +41,7 @@ from brainpilot_rt.supervision.crew import Crew
 from brainpilot_rt.supervision.governing import Governing
 from brainpilot_rt.supervision.liveness import Liveness, memory_full
 from brainpilot_rt.supervision.mailroom import MailRoom
+from brainpilot_rt.supervision.mcp import McpServers
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.secrets import Secrets
@@ -55,6 +56,7 @@ from brainpilot_rt.supervision.tokens import TokenFile
 from brainpilot_rt.supervision.toolbox import marker, toolbox
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
+from brainpilot_rt.tools.registry import Registry
 from brainpilot_rt.tools.shell import MARKER
 
 STOP_S: Final = 10.0
@@ -97,7 +99,7 @@ class _Ground:
     token: TokenFile
     template: Template
 
-    def base(self) -> Base:
+    def base(self, worktrees: Worktrees) -> Base:
         """What the register stands on."""
         return Base(
             settings=self.settings,
@@ -107,6 +109,7 @@ class _Ground:
             secrets=self.secrets,
             clock=self.clock,
             new_id=self.new_id,
+            workspace=worktrees.of,
         )
 
 
@@ -124,7 +127,10 @@ async def built(
         ground = await _ground(settings, crew or Crew(), stack)
         hit("boot.log.after")
         manager, log = ground.manager, ground.log
-        register = await Register.opened(ground.base(), ground.crew)
+        worktrees = Worktrees(
+            manager, settings.data_dir, settings.mailbox_dir, settings.environment
+        )
+        register = await Register.opened(ground.base(worktrees), ground.crew)
         stack.push_async_callback(register.close)
         sessions, counts = await boot.repair_sessions(manager, log)
         office, missing = await _mail(ground, sessions)
@@ -132,9 +138,6 @@ async def built(
         hit("boot.sweep.before")
         await process.end_marked(MARKER, marker(settings), grace_s=2.0)
         hit("boot.sweep.after")
-        worktrees = Worktrees(
-            manager, settings.data_dir, settings.mailbox_dir, settings.environment
-        )
         traces = Traces(log, ground.hub)
         organs, supervisor = await _organs(ground, register, worktrees, traces)
         await _money(ground, organs.governing)
@@ -274,7 +277,7 @@ async def _organs(
     skills = Skills(user_libraries(settings), ground.log, ground.manager.record)
     memories = Memories(ground.log, ground.hub.listen, ground.manager.dispatch, ground.clock)
     box = toolbox(settings, skills, memories, ground.liveness)
-    tools = ground.tasks.spawn(box, name="toolbox")
+    ours = ground.tasks.spawn(box, name="toolbox")
     crew = ground.crew
     made: list[Supervisor] = []
 
@@ -290,9 +293,9 @@ async def _organs(
         stream=crew.stream or dispatcher.stream,
         model_of=partial(template.model_of, dispatcher),
         free=lambda model: crew.stream is None and dispatcher.is_free(model),
-        tools=lambda: asyncio.shield(tools),
+        tools=partial(_tools, ours, register.mcp),
         search=retrieval.search_fresh,
-        gauges=retrieval.gauges,
+        gauges=lambda: {**retrieval.gauges(), **register.mcp.gauges()},
         workspace=worktrees.of,
         skills=skills,
         shown=Shown(
@@ -322,6 +325,13 @@ async def _organs(
     supervisor = Supervisor(organs, ground.tasks, ground.clock)
     made.append(supervisor)
     return organs, supervisor
+
+
+async def _tools(
+    ours: asyncio.Task[Registry], mcp: McpServers, session: SessionId, agent: AgentName
+) -> Registry:
+    foreign = await mcp.tools_for(session, agent)
+    return Registry([*await asyncio.shield(ours), *foreign])
 
 
 def _watches(ground: _Ground, lock: InstanceLock) -> tuple[Storage, LoopLag]:

@@ -3,10 +3,13 @@
 Records are read before any mail is: a registered agent is a member of every team.
 """
 
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from brainpilot_rt import __version__
 from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.model_calls import ModelRef
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.models.http import Http
@@ -25,6 +28,10 @@ from brainpilot_rt.supervision.governing import Governing, Grounds, govern
 from brainpilot_rt.supervision.guard_providers import GuardProviders, key_name
 from brainpilot_rt.supervision.guardrail_http import GuardrailHttp
 from brainpilot_rt.supervision.insight import Insight
+from brainpilot_rt.supervision.mcp import McpServers
+from brainpilot_rt.supervision.mcp_admin import McpAdmin
+from brainpilot_rt.supervision.mcp_calls import Mcp, McpCalls
+from brainpilot_rt.supervision.mcp_groups import McpGround
 from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.oversight import Oversight
 from brainpilot_rt.supervision.profiles import AgentProfiles
@@ -32,7 +39,11 @@ from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.supervision.shared_memory import SharedMemory
 from brainpilot_rt.supervision.tokens import ClientTokens
+from brainpilot_rt.supervision.toolbox import marker
+from brainpilot_rt.supervision.toolgate import Governor
 from brainpilot_rt.supervision.vault import Vault
+from brainpilot_rt.tools.mcp.server import Dial
+from brainpilot_rt.workspace.files import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +57,9 @@ class Base:
     secrets: Secrets
     clock: Clock
     new_id: NewId
+    workspace: Callable[[SessionId], Workspace]
+    dial: "Dial | None" = None
+    """How MCP servers are reached instead of really."""
 
 
 class Register:
@@ -69,6 +83,27 @@ class Register:
         asking = GuardrailHttp(self._http, lambda ident: vault.get(key_name(ident)))
         self.vault = vault
         self.guard_providers = GuardProviders(records, vault, asking)
+        self.mcp = McpServers(self._mcp_ground(base))
+
+    def _mcp_ground(self, base: Base) -> McpGround:
+        settings = base.settings
+        return McpGround(
+            data_dir=settings.data_dir,
+            variables=settings.environment,
+            wait_s=settings.guard.mcp_wait_s,
+            records=self.records,
+            vault=self.vault,
+            secrets=base.secrets,
+            approvals=self.approvals,
+            manager=base.manager,
+            workspace=base.workspace,
+            clock=base.clock,
+            new_id=base.new_id,
+            dice=random.random,
+            marker_prefix=marker(settings),
+            version=__version__,
+            dial=base.dial,
+        )
 
     @classmethod
     async def opened(cls, base: Base, crew: Crew) -> "Register":
@@ -80,7 +115,8 @@ class Register:
         return register
 
     async def close(self) -> None:
-        """Close the connections to providers."""
+        """Stop what was started and close the connections."""
+        await self.mcp.close()
         await self._http.close()
 
     def governing(
@@ -103,6 +139,7 @@ class Register:
             providers=providers,
             is_free=is_free,
             agent_caps=self.agents.limits.caps,
+            definition_now=self.mcp.digest,
             external=self.guard_providers,
         )
         return govern(grounds, settings.budgets, settings.routing, settings.guard)
@@ -140,4 +177,12 @@ class Register:
             ),
             budgets=BudgetViews(governing.budgets, base.log.ledger, self.records, base.clock),
             oversight=oversight,
+            mcp=self.mcp_views(governing.governor),
         )
+
+    def mcp_views(self, governor: Governor) -> Mcp:
+        """What the server shows of MCP servers, and does with them."""
+        base = self._base
+        admin = McpAdmin(self.mcp.groups, self.records, self.vault, base.clock)
+        calls = McpCalls(self.mcp, governor, self.agents, base.new_id)
+        return Mcp(self.mcp, admin, calls, governor)

@@ -58,6 +58,7 @@ async def at_work(
     """Listen (where there is something to listen on) and work; stop in order on leaving."""
     heard = _listening(daemon, listener, on_ready) if listener else nullcontext()
     async with heard:
+        daemon.backend.mcp.servers.start()
         await daemon.supervisor.start()
         yield
         failpoints.hit("stop.asked.after")
@@ -105,6 +106,7 @@ async def _wind_up(daemon: Daemon) -> None:
     try:
         async with asyncio.timeout(STOP_S):
             await daemon.supervisor.close()
+            await daemon.backend.mcp.calls.close()
             await daemon.manager.record(DAEMON_STREAM, ev.DaemonStopped(reason=reason))
             failpoints.hit("stop.recorded.after")
     except (RuntimeFault, TimeoutError) as trouble:

@@ -5,10 +5,15 @@ with the same key (its call id), an `irreversible` one without a recorded result
 """
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from brainpilot_rt.domain.ids import CallId
 from brainpilot_rt.domain.values import Value
+
+FOREIGN: Final = "mcp__"
+"""What the name of a tool begins with that is not ours: `mcp__<server>__<tool>`."""
+ANY_FOREIGN: Final = f"{FOREIGN}*"
+"""All of them, where a role or an agent names its tools."""
 
 
 class Effect(StrEnum):

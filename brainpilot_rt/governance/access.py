@@ -4,7 +4,8 @@ The same table of tools decides what is offered and what is refused.
 
 The rows are BrainPilot's (team tools and file tools per role), with two additions: everybody but
 the trace agent may `search` the work tree and use the memory of the session. Only the principal
-makes and ends agents. A role without a row is an expert that reads.
+makes and ends agents. Tools of MCP servers are for everybody but the trace agent. A role without a
+row is an expert that reads.
 
 A client's token has a scope, and the daemon alone knows which: `read` sees, `write` also changes
 files and titles and stops things, `execute` also makes agents act: that is to run code as the user.
@@ -13,13 +14,21 @@ files and titles and stops things, `execute` also makes agents act: that is to r
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
+from brainpilot_rt.domain.tools import ANY_FOREIGN, FOREIGN
+
 Scope: TypeAlias = Literal["read", "write", "execute"]
 
 SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "execute")
 """Each holds all before it."""
 
 _MEMORY: Final = frozenset({"remember", "recall", "record_finding", "forget"})
-_REPORTING: Final = _MEMORY | {"send_message", "record_trace", "skill_search", "search"}
+_REPORTING: Final = _MEMORY | {
+    "send_message",
+    "record_trace",
+    "skill_search",
+    "search",
+    ANY_FOREIGN,
+}
 _READING: Final = frozenset({"read", "grep", "find"})
 _ALL_FILES: Final = frozenset({"read", "write", "edit", "bash", "grep", "find", "glob", "ls"})
 
@@ -51,12 +60,13 @@ def covers(held: Scope, needed: Scope) -> bool:
 
 
 def allowed_tools(role: str) -> frozenset[str]:
-    """The names of all tools this role may use."""
+    """The names of all tools this role may use; `mcp__*` is all that are not ours."""
     return _BY_ROLE.get(role, _EXPERT)
 
 
 def refusal(role: str, tool: str) -> str | None:
     """Why this role may not use the tool, in words for the model; None when it may."""
-    if tool in allowed_tools(role):
+    allowed = allowed_tools(role)
+    if tool in allowed or (tool.startswith(FOREIGN) and ANY_FOREIGN in allowed):
         return None
     return f"the role {role} may not use {tool}"

@@ -150,6 +150,8 @@ def answer_text(tool: str, decision: ApprovalDecision, *, by: str, note: str = "
     match decision:
         case "approved":
             return ""
+        case "denied" if by == "policy" and note:
+            return f"{tool} did not run: {note} To go on with it, call it again."
         case "denied" if by == "policy":
             return (
                 f"{tool} needs a person's approval, nobody is here to give it, and the owner's "

@@ -45,6 +45,7 @@ from brainpilot_rt.server.routes.governance import GovernanceRoutes, governance_
 from brainpilot_rt.server.routes.guardrails import GuardrailRoutes, guardrail_rows
 from brainpilot_rt.server.routes.intelligence import IntelligenceRoutes, intelligence_rows
 from brainpilot_rt.server.routes.managed import managed_rows
+from brainpilot_rt.server.routes.mcp import McpRoutes, mcp_rows
 from brainpilot_rt.server.routes.memory import EditBody, MemoryRoutes, RememberBody
 from brainpilot_rt.server.routes.memory_v1 import SharedMemoryRoutes, shared_memory_rows
 from brainpilot_rt.server.routes.openai import OpenAiRoutes, openai_rows
@@ -283,6 +284,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *_stream_rows(StreamRoutes(backend, streams)),
         *profile_rows(AgentProfileRoutes(backend, config)),
         *limit_rows(AgentLimitRoutes(backend, config)),
+        *mcp_rows(McpRoutes(backend, config)),
         *approval_rows(ApprovalRoutes(backend, config)),
         *agent_run_rows(AgentRunRoutes(backend, config, RunStreams(backend, hub))),
         *intelligence_rows(IntelligenceRoutes(backend, config, hub)),

@@ -14,6 +14,7 @@ from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.server.agents_port import AgentsPort, ApprovalsPort
 from brainpilot_rt.server.budget_port import BudgetPort
+from brainpilot_rt.server.mcp_port import McpPort
 from brainpilot_rt.server.memory_port import MemoryPort
 from brainpilot_rt.server.skills_port import SkillViews
 from brainpilot_rt.server.trace_port import TraceViews
@@ -81,6 +82,11 @@ class Backend(Protocol):
     @property
     def oversight(self) -> Oversight:
         """What the log tells of agents, the rules for them, and the shared memory."""
+        ...
+
+    @property
+    def mcp(self) -> McpPort:
+        """MCP servers and calls of their tools."""
         ...
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import Conflict
+from brainpilot_rt.domain.ids import DAEMON_STREAM
 from brainpilot_rt.sessions.state import RunState, SessionState
 
 
@@ -65,6 +66,8 @@ def admit(state: SessionState, events: Iterable[ev.Event]) -> list[ev.Event]:
 
 
 def _ended(state: SessionState, event: ev.Event, begun: set[str]) -> bool:
+    if state.session == DAEMON_STREAM:
+        return False  # it has no state that knows what is open
     match event:
         case ev.ToolFinished(run_id=run_id, call_id=call_id):
             return call_id not in begun and call_id not in state.runs[run_id].calls

@@ -9,6 +9,7 @@ from brainpilot_rt.domain.ids import AgentName, LetterId, RunId, TaskId
 from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import TRANSITIONS
 from brainpilot_rt.domain.thinking import PLANNING_TOOLS
+from brainpilot_rt.domain.tools import FOREIGN
 from brainpilot_rt.domain.usage import NO_USAGE, add_cost
 from brainpilot_rt.sessions import governing_folds
 from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
@@ -196,6 +197,8 @@ def taints(event: ev.Event) -> bool:
             return any(section.untrusted for section in sections)
         case ev.PassagesRetrieved(passages=passages):
             return bool(passages)
+        case ev.ToolFinished(name=name, status=status):
+            return name.startswith(FOREIGN) and status not in ("refused", "interrupted")
         case _:
             return False
 
@@ -327,7 +330,8 @@ def call(
         calls = having(run.calls, event.call_id, OpenCall(event.call_id, event.name, event.effect))
     elif isinstance(event, ev.ToolFinished):
         calls = without(run.calls, event.call_id)
-        run = changed(run, record=tally(run.record, event))
+        tainted = run.tainted or taints(event)
+        run = changed(run, record=tally(run.record, event), tainted=tainted)
         state = changed(state, plans=_begun(state, run, event.name))
         state = governing_folds.call_ended(state, event.call_id)
     elif event.call_id in run.calls:

@@ -15,7 +15,7 @@ from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
 from brainpilot_rt.domain.governing import ApprovalScope
-from brainpilot_rt.domain.ids import CallId, SessionId
+from brainpilot_rt.domain.ids import DAEMON_STREAM, CallId, SessionId
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.governance.approvals import codes, decision_problem
 from brainpilot_rt.sessions import snapshot
@@ -23,6 +23,7 @@ from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.views import ApprovalView
 from brainpilot_rt.supervision.answers import Decided, ReceiptOf
+from brainpilot_rt.supervision.direct_approvals import DirectApprovals, check_scope
 from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.waiting import Waiting
 
@@ -52,6 +53,8 @@ class Approvals:
     def __init__(
         self, manager: SessionManager, hub: Hub, log: EventLog, records: Records, clock: Clock
     ) -> None:
+        self.direct = DirectApprovals(records, manager, clock)
+        """Those of calls outside of runs."""
         self._records = records
         self._manager = manager
         self._waiting = Waiting(manager, hub, log)
@@ -64,6 +67,7 @@ class Approvals:
         """What waits, oldest first; of one session or of all. Waiting sessions are in memory."""
         states = self._manager.resident()
         found = [one for state in states for one in snapshot.approvals(state)]
+        found += self.direct.open()
         kept = [one for one in found if session in (None, one.session)]
         return sorted(kept, key=lambda one: one.asked_ms)
 
@@ -100,6 +104,11 @@ class Approvals:
             decision, word.scope, asked.reasons, until_ms=until_ms, now_ms=now_ms
         ):
             raise BadRequest(wrong)
+
+        if asked.session == DAEMON_STREAM:
+            check_scope(word.scope)
+            await self.direct.decide(asked, approve=word.approve, by=word.by, note=word.note)
+            return asked
 
         def answer(_events: Sequence[ev.Event], _at_ms: int) -> Receipt | None:
             return None if receipt is None else receipt(asked)
@@ -149,7 +158,7 @@ class Approvals:
     async def _recent(self) -> list[SessionId]:
         resident = [state.session for state in self._manager.resident()]
         rows = [row.session for row in (await self._log.sessions())[:_SESSIONS_BACK]]
-        return list(dict.fromkeys([*resident, *rows]))
+        return list(dict.fromkeys([DAEMON_STREAM, *resident, *rows]))
 
     async def _decided_in(self, session: SessionId, limit: int) -> list[Decided]:
         asked: dict[str, ApprovalView] = {}

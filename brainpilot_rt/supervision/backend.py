@@ -81,6 +81,7 @@ class Backend:
         self.completions = views.completions
         self.budgets = views.budgets
         self.oversight = views.oversight
+        self.mcp = views.mcp
         self.new_id = organs.new_id
         self.gauges = organs.gauges
         self.audit_violations = 0
@@ -365,8 +366,8 @@ class Backend:
         return self._worktrees.of(session)
 
     def mcp_status(self) -> dict[str, Any]:
-        """No MCP server is configured in this version."""
-        return {"state": "unconfigured", "servers": []}
+        """The MCP servers there are, and how they do."""
+        return self.mcp.servers.groups.status()
 
     # --- the live feed ----------------------------------------------------------------------
 

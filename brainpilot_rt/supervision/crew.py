@@ -4,11 +4,15 @@ An agent a program defines is a member of every session under its name, which is
 letter to it brings it to life, as one to the librarian does. It works under the rules of all
 specialists, because letters and tasks rely on them, and may use what its definition names: the
 program is the user's. Tools given for all go to everybody but the trace agent.
+
+Tools of MCP servers come and go, so roles and agents name them by patterns (`mcp__*`,
+`mcp__<server>__*`); which tools those are is found when a run begins.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Final, Protocol, TypeAlias
 
 from typing_extensions import override
@@ -18,7 +22,9 @@ from brainpilot_rt.agents.personas import EXPERT, PERSONAS, team_profile
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.ids import PRINCIPAL, RESERVED, TRACE, AgentName, parse_agent_name
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest
+from brainpilot_rt.domain.tools import FOREIGN
 from brainpilot_rt.governance.access import allowed_tools
+from brainpilot_rt.tools.mcp.pool import McpTool
 from brainpilot_rt.tools.registry import Registry, Tool
 
 Stream: TypeAlias = Callable[[ModelRequest], AsyncIterator[ModelEvent]]
@@ -115,7 +121,7 @@ class Crew:
             self._check(own_tools(agent.brings), f"agent {name!r}")
             named = self._known | {one.name for one in (*self.tools, *agent.brings)}
             for tool in agent.tools:
-                if tool not in named:
+                if tool not in named and not tool.startswith(FOREIGN):
                     near = get_close_matches(tool, named, n=1)
                     hint = f"; did you mean {near[0]!r}?" if near else ""
                     raise ValueError(f"agent {name!r} names no tool there is: {tool!r}{hint}")
@@ -168,9 +174,39 @@ def equip(tools: Registry, definition: AgentDefinition, granted: frozenset[str])
     brings = own_tools(definition.brings)
     if taken := [one.name for one in brings if one.name in tools]:
         raise BadRequest(f"{definition.id} brings tools whose names are taken: {', '.join(taken)}")
-    allowed = tools.only(granted & frozenset(definition.tools))
-    asked = (replace(one, confirm=True) if one.name in definition.asks else one for one in allowed)
+    allowed = [one for one in tools if names(granted, one) and names(definition.tools, one)]
+    asked = (replace(one, confirm=True) if names(definition.asks, one) else one for one in allowed)
     return Registry([*asked, *brings])
+
+
+def names(named: Collection[str], tool: Tool) -> bool:
+    """Whether a tool is among the named ones; of MCP tools also by pattern, `!` takes one away."""
+    if not isinstance(tool, McpTool):
+        return tool.name in named
+    # The name a model uses may be shortened; a pattern is written with the real ones.
+    called = (tool.name, foreign_name(tool.definition.server, tool.definition.tool))
+    given = [one for one in named if one.startswith((FOREIGN, f"!{FOREIGN}"))]
+
+    def hit(pattern: str) -> bool:
+        return any(fnmatchcase(one, pattern) for one in called)
+
+    taken_away = any(one[0] == "!" and hit(one[1:]) for one in given)
+    return not taken_away and any(hit(one) for one in given)
+
+
+def resolved(definition: AgentDefinition, equipment: Registry) -> AgentDefinition:
+    """The definition with the names of foreign tools where it has patterns."""
+    ours = [one for one in definition.tools if not one.startswith((FOREIGN, f"!{FOREIGN}"))]
+    foreign = [one.name for one in equipment if isinstance(one, McpTool)]
+    tools = (*ours, *foreign)
+    return (
+        definition if tools == definition.tools else definition.model_copy(update={"tools": tools})
+    )
+
+
+def foreign_name(server: str, tool: str) -> str:
+    """What patterns are matched with."""
+    return f"{FOREIGN}{server}__{tool}"
 
 
 def own_tools(tools: Iterable[OwnTool]) -> tuple[Tool, ...]:

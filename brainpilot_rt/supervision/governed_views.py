@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.budget_views import BudgetViews
 from brainpilot_rt.supervision.completions import Completions
+from brainpilot_rt.supervision.mcp_calls import Mcp
 from brainpilot_rt.supervision.oversight import Oversight
 from brainpilot_rt.supervision.profiles import AgentProfiles
 from brainpilot_rt.supervision.records import Records
@@ -20,3 +21,4 @@ class GovernedViews:
     completions: Completions
     budgets: BudgetViews
     oversight: Oversight
+    mcp: Mcp

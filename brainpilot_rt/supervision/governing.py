@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.governance.rates import Rates
@@ -59,8 +60,8 @@ class Grounds:
     providers: Callable[[], Providers]
     is_free: Callable[[ModelRef], bool]
     agent_caps: AgentCaps
-    definition_now: Callable[[str], str | None] = lambda _tool: None
-    """Digest of a foreign tool as it is now."""
+    definition_now: Callable[[SessionId, str], str | None]
+    """Digest of a foreign tool of a session as it is now."""
     external: ExternalGuards | None = None
 
 

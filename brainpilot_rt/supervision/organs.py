@@ -39,8 +39,9 @@ class Organs:
     stream: Callable[[ModelRequest], AsyncIterator[ModelEvent]]
     model_of: Callable[[str | None, str | None], ModelRef | None]
     """(provider id, model id) a session is bound to -> the model; raises when it is gone."""
-    tools: Callable[[], Awaitable[Registry]]
-    """Every tool there is; the first call may have to wait for the probe of the sandbox."""
+    tools: Callable[[SessionId, AgentName], Awaitable[Registry]]
+    """Every tool there is for an agent of a session; the first call may have to wait for the probe
+    of the sandbox, and for MCP servers to connect."""
     search: Callable[[SessionId, Workspace, str, int], Awaitable[Passages]]
     workspace: Callable[[SessionId], Workspace]
     memories: Memories

@@ -8,6 +8,7 @@ for as long as it takes; what is then run is what was shown, or nothing.
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, CommandRejected
+from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.governance import approvals as rules
 from brainpilot_rt.governance.firewall import Inspection, effective_tool, inspect
@@ -28,7 +30,7 @@ from brainpilot_rt.governance.sanitising import Rules, sanitised
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.settings import GuardSettings
-from brainpilot_rt.supervision.approvals import Approvals
+from brainpilot_rt.supervision.approvals import Approvals, Word
 from brainpilot_rt.supervision.guarding import Guards
 from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.secrets import Secrets
@@ -53,8 +55,8 @@ class Governor:
     clock: Clock
     settings: GuardSettings
     rates: Rates
-    definition_now: Callable[[str], str | None]
-    """Digest of a foreign tool as its server defines it at this moment."""
+    definition_now: Callable[[SessionId, str], str | None]
+    """Digest of a foreign tool of a session as its server defines it at this moment."""
 
     def firewall(self) -> FirewallConfig:
         """The rules of the firewall as they are now."""
@@ -233,10 +235,13 @@ class RunGate:
         )
         if any(rules.covers(one, asked, now_ms) for one in self._grants()):
             return ""
+        approval_id = f"apr_{call.call_id.removeprefix('call_')}"
+        if await self._is_void(approval_id, digest):
+            return f"{tool.name} is not what was asked about any more; ask anew by calling it again"
         wait_s = governor.settings.approval_wait_s
         preceding = desk.take()
         wanted = cmd.RequestApproval(
-            approval_id=f"apr_{call.call_id.removeprefix('call_')}",
+            approval_id=approval_id,
             run_id=identity.run_id,
             call_id=call.call_id,
             agent=identity.agent,
@@ -255,10 +260,27 @@ class RunGate:
             return f"nobody can be asked whether it may run: {refused.message}"
         if decided.decision != "approved":
             return rules.answer_text(tool.name, decided.decision, by=decided.by, note=decided.note)
-        now = governor.definition_now(tool.name) if server is not None else definition
+        foreign = server is not None
+        now = governor.definition_now(identity.session, tool.name) if foreign else definition
         if now != definition:
             return f"{tool.name} was changed by its server while it waited, so the approval is void"
         return ""
+
+    async def _is_void(self, approval_id: str, digest: str) -> bool:
+        """Whether another call was asked about before a restart: its server has changed the tool.
+
+        What is open is denied; what was approved is worth nothing.
+        """
+        state = self._state()
+        asked = state.approvals.get(approval_id) or state.grants.get(approval_id)
+        if asked is None or asked.digest == digest:
+            return False
+        if approval_id in state.approvals:
+            note = f"{asked.tool} was changed by its server while it waited."
+            word = Word(approve=False, by="policy", note=note)
+            with suppress(CommandRejected):  # somebody was faster, and approved what is no more
+                await self._governor.approvals.decide(approval_id, word)
+        return True
 
     def _grants(self) -> list[rules.Grant]:
         state = self._state()

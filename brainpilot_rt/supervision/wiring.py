@@ -27,7 +27,7 @@ from brainpilot_rt.sessions.runs import silent
 from brainpilot_rt.sessions.state import RunState, SessionState
 from brainpilot_rt.supervision.calls import RunCalls
 from brainpilot_rt.supervision.contexts import RunContext
-from brainpilot_rt.supervision.crew import equip
+from brainpilot_rt.supervision.crew import equip, resolved
 from brainpilot_rt.supervision.money import Caller
 from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
@@ -64,11 +64,12 @@ class RunWiring:
             max_turns=_turns_left(state, run, organs.settings.max_turns),
             labels=state.labels,
         )
-        self.definition: AgentDefinition = organs.profile(agent.role).create(context)
+        made = organs.profile(agent.role).create(context)
+        allowed = equip(tools, made, organs.grants(agent.role))
+        self.definition: AgentDefinition = resolved(made, allowed)
         self.program = RunProgram(organs, self.identity, self.definition)
         self._context = RunContext(organs, self.identity, self.definition)
         self._held: tuple[ev.Event, ...] = ()
-        allowed = equip(tools, self.definition, organs.grants(agent.role))
         self._specs = {spec.name: spec for spec in allowed.specs()}
         governing = organs.governing
         caller = Caller(

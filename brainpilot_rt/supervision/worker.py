@@ -88,9 +88,10 @@ class Worker:
         return True
 
     async def _once(self) -> None:
-        tools = await self._organs.tools()
-        found = self._current()
-        if found is None:
+        if (known := self._current()) is None:
+            return
+        tools = await self._organs.tools(self.session, known[1].agent)
+        if (found := self._current()) is None:  # it may have ended meanwhile
             return
         state, run = found
         hit("turn.offered.after")

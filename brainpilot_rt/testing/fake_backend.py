@@ -51,7 +51,7 @@ from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_memory import MemoryAuthority
 from brainpilot_rt.testing.fake_sessions import FakeSessions
 from brainpilot_rt.testing.overseen import overseen, reading
-from brainpilot_rt.testing.register import counted, registered, settings_in
+from brainpilot_rt.testing.register import counted, governor, registered, settings_in
 from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.workspace.files import Workspace
 
@@ -82,6 +82,7 @@ class FakeBackend(FakeSessions):
             folder,
             (clock, new_id),
         )
+        self.mcp = self._known.kept.mcp_views(governor(self._known, clock))
         self.completions = Completions(ungoverned(offline.stream), Providers, new_id)
         self.new_id = new_id
         self.gauges: Callable[[], Mapping[str, float]] = dict[str, float]

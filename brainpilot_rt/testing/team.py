@@ -61,9 +61,10 @@ from brainpilot_rt.supervision.summaries import Summaries
 from brainpilot_rt.supervision.supervisor import Supervisor
 from brainpilot_rt.supervision.traces import Traces
 from brainpilot_rt.supervision.worktrees import Worktrees
-from brainpilot_rt.testing.register import registered, settings_in
+from brainpilot_rt.testing.register import Registered, registered, settings_in
 from brainpilot_rt.testing.sources import START
 from brainpilot_rt.testing.watcher import ManualWatcher
+from brainpilot_rt.tools.mcp.server import Dial
 from brainpilot_rt.tools.memory import memory_tools
 from brainpilot_rt.tools.planning import planning_tools
 from brainpilot_rt.tools.registry import Registry, Tool
@@ -184,10 +185,6 @@ def plain_profile(_role: str) -> Profile:
     return Profile("plain", create)
 
 
-async def _ready(tools: Registry) -> Registry:
-    return tools
-
-
 async def _nothing_found(_session: SessionId, _tree: Workspace, _q: str, _k: int) -> Passages:
     return Passages()
 
@@ -212,6 +209,8 @@ class Setup:
     budgets: BudgetSettings = field(default_factory=BudgetSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     guard: GuardSettings = field(default_factory=GuardSettings)
+    servers: "Dial | None" = None
+    """How MCP servers are reached."""
     mail: bool = False
     """Serve mailbox directories."""
     clock: Clock | None = None
@@ -242,7 +241,7 @@ class _Parts:
         hub = Hub(clock.now_ms)
         self.liveness = Liveness(clock.now_ms)
         hub.listen(self._on_item)
-        self.register = registered(log, hub, (clock, new_id), setup.settings(root))
+        self.register = self._registered(log, hub, (clock, new_id), root, setup)
         self.manager = self.register.manager
         self.room = MailRoom(self.manager, hub, new_id=new_id)
         self.watcher = ManualWatcher()
@@ -269,7 +268,7 @@ class _Parts:
             ),
             stream=stream,
             model_of=lambda _provider, _model: None,
-            tools=partial(_ready, Registry(tools)),
+            tools=partial(self._tools, tools),
             search=setup.search,
             workspace=self.worktrees.of,
             skills=Skills((), log, self.manager.record),
@@ -294,6 +293,18 @@ class _Parts:
         )
         Summaries(self.organs)
         self.supervisor = Supervisor(self.organs, self.tasks, clock)
+
+    def _registered(
+        self, log: EventLog, hub: Hub, sources: tuple[Clock, NewId], root: Path, setup: Setup
+    ) -> Registered:
+        def tree(session: SessionId) -> Workspace:
+            return self.worktrees.of(session)
+
+        return registered(log, hub, sources, setup.settings(root), tree, setup.servers)
+
+    async def _tools(self, ours: Sequence[Tool], session: SessionId, agent: AgentName) -> Registry:
+        foreign = await self.register.kept.mcp.tools_for(session, agent)
+        return Registry([*ours, *foreign])
 
     def _profile(self, role: str) -> Profile:
         registered = self.register.kept.agents.knows(role)
@@ -356,6 +367,7 @@ async def team(
         parts.liveness.closing = True
         await parts.supervisor.close()
         await parts.office.stop()
+        await parts.register.kept.close()
         await parts.tasks.close(5.0)
     if parts.crashes:
         raise parts.crashes[0][1]

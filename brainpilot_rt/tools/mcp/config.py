@@ -75,6 +75,8 @@ class ServerConfig:
     trusted: bool = True
     summary: str = ""
     """What it runs or where it is, as the file says it: what a person consents to."""
+    uses: tuple[str, ...] = ()
+    """Names of the variables that are filled in."""
     content: str = ""
     """Digest of the entry of the file; consent is given to this."""
 
@@ -188,6 +190,7 @@ def _server(
         timeout_s=entry.timeout / 1000 if entry.timeout else None,
         trusted=trusted,
         summary=shown[:_SUMMARY_CHARS_MAX],
+        uses=tuple(sorted({str(one[1]) for one in _VARIABLE.finditer(json.dumps(raw))})),
         content=_digest([name, raw]),
     )
     if local:

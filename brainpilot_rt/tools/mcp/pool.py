@@ -5,9 +5,10 @@ whose configuration has changed. A server of an untrusted file is listed and wai
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
@@ -35,6 +36,8 @@ class McpTool(Tool):
     """A tool of a server; `definition` has the server's name, the digest and the hints."""
 
     definition: Definition
+    call: Callable[[dict[str, Any]], Awaitable[ToolOutput]]
+    """The same without a run around it."""
 
 
 class ForeignArguments(Arguments):
@@ -178,12 +181,16 @@ class McpPool:
         if known is not None and known.definition is definition:
             return known
 
+        call = partial(server.call, definition)
+
         async def run(_: ToolContext, given: ForeignArguments) -> ToolOutput:
-            return await server.call(definition, dict(given.model_extra or {}))
+            return await call(dict(given.model_extra or {}))
 
         wanted = frozenset(definition.spec.parameters.get("required", ()))
         arguments = type("Foreign", (ForeignArguments,), {"wanted": wanted})
-        return McpTool(spec=definition.spec, arguments=arguments, run=run, definition=definition)
+        return McpTool(
+            spec=definition.spec, arguments=arguments, run=run, definition=definition, call=call
+        )
 
 
 def dialer(limits: McpLimits, *, cwd: Path, marker_prefix: str, new_id: NewId) -> Dial:
@@ -225,8 +232,9 @@ def _told(server: Server) -> dict[str, Any]:
         "protocol": server.protocol,
         "error": server.problem,
         "notes": list(server.notes),
-        "runs": server.config.summary if server.state == "needs_consent" else "",
     }
+    if server.state == "needs_consent":
+        extras |= {"runs": server.config.summary, "uses": list(server.config.uses)}
     return told | {key: value for key, value in extras.items() if value}
 
 
