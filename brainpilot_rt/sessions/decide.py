@@ -52,7 +52,7 @@ def decide(state: SessionState, command: cmd.Command, moment: Moment) -> list[ev
         case cmd.RequestApproval():
             return governing.request_approval(state, command, moment)
         case cmd.DecideApproval():
-            return governing.decide_approval(state, command)
+            return governing.decide_approval(state, command, moment)
         case cmd.OpenClientCall():
             return governing.open_client_call(state, command)
         case cmd.AnswerClientCall():

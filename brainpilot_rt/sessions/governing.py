@@ -45,13 +45,18 @@ def request_approval(
     ]
 
 
-def decide_approval(state: SessionState, command: cmd.DecideApproval) -> list[ev.Event]:
-    """The first word on it; a later one is told so."""
+def decide_approval(
+    state: SessionState, command: cmd.DecideApproval, moment: Moment
+) -> list[ev.Event]:
+    """The first word on it; a later one is told so. A yes that comes too late is an expiry."""
     asked = state.approvals.get(command.approval_id)
     if asked is None:
         raise Conflict("this approval is not open any more", code="approval_decided")
     if command.decision != "approved" and command.scope != "once":
         raise BadRequest("only an approval reaches beyond its call")
+    late = asked.expires_ms is not None and moment.now_ms >= asked.expires_ms
+    if late and command.decision == "approved":
+        raise Conflict("it had to be decided before now, so it counts as denied", code="expired")
     return [
         ev.ApprovalDecided(
             approval_id=asked.approval_id,

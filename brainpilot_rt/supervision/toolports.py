@@ -13,7 +13,6 @@ from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import CommandRejected, Conflict
 from brainpilot_rt.domain.ids import AgentName, CallId, LetterId, RequestId, TaskId
-from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.passages import Passages
 from brainpilot_rt.domain.trace import TraceNode
@@ -23,7 +22,7 @@ from brainpilot_rt.supervision.organs import Organs
 from brainpilot_rt.supervision.programs import RunProgram
 from brainpilot_rt.supervision.toolgate import Desk, RunGate
 from brainpilot_rt.supervision.waiting import Waiting
-from brainpilot_rt.tools.context import ToolContext
+from brainpilot_rt.tools.context import Outgoing, ToolContext
 from brainpilot_rt.tools.registry import Registry, Tool
 from brainpilot_rt.tools.runner import CallOutcome, RunnerPorts
 from brainpilot_rt.tools.steps import Refuse, Verdict
@@ -157,10 +156,8 @@ class ToolPorts:
     def _context(self, call: ToolCall) -> ToolContext:
         own = call.call_id.removeprefix(CALL_PREFIX)
 
-        async def send(
-            to: AgentName, content: str, kind: LetterKind | None, task_id: TaskId | None
-        ) -> str:
-            return await self._send(own, to, content, kind, task_id)
+        async def send(letter: Outgoing) -> str:
+            return await self._send(own, letter)
 
         async def ask(question: str, options: tuple[str, ...], free: bool) -> str:  # noqa: FBT001 - the port's signature
             asked = cmd.AskQuestion(
@@ -195,23 +192,18 @@ class ToolPorts:
             redact=organs.secrets.text,
         )
 
-    async def _send(
-        self,
-        own: str,
-        to: AgentName,
-        content: str,
-        kind: LetterKind | None,
-        task_id: TaskId | None,
-    ) -> str:
+    async def _send(self, own: str, letter: Outgoing) -> str:
+        to = letter.to
         records = await self._organs.manager.dispatch(
             self._session,
             cmd.SendLetter(
                 sender=self._identity.agent,
                 run_id=self._identity.run_id,
                 to=to,
-                content=content,
-                kind=kind,
-                task_id=task_id,
+                content=letter.content,
+                kind=letter.kind,
+                task_id=letter.task_id,
+                budget=letter.budget,
                 letter_id=LetterId(own),
                 new_task_id=TaskId(f"task_{own}"),
             ),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from brainpilot_rt.domain.errors import NotFound
-from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId, TaskId
+from brainpilot_rt.domain.ids import AgentName, CallId, RunId, SessionId
 from brainpilot_rt.domain.letters import LetterKind
 from brainpilot_rt.domain.passages import Passage, Passages
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.testing.sources import ManualClock
-from brainpilot_rt.tools.context import ToolContext
+from brainpilot_rt.tools.context import Outgoing, ToolContext
 from brainpilot_rt.tools.registry import Registry, ToolOutput
 from brainpilot_rt.trace import graph
 from brainpilot_rt.workspace.files import Workspace
@@ -67,13 +67,11 @@ class Desk:
             search=self.search,
         )
 
-    async def send(
-        self, to: AgentName, content: str, kind: LetterKind | None, task_id: TaskId | None
-    ) -> str:
+    async def send(self, letter: Outgoing) -> str:
         """A letter, written down; the misspelt librarian is refused."""
-        if to == "librarain":
+        if letter.to == "librarain":
             raise NotFound("no agent librarain; did you mean librarian?")
-        self.sent.append((to, content, kind, task_id))
+        self.sent.append((letter.to, letter.content, letter.kind, letter.task_id))
         return "accepted"
 
     async def ask(

@@ -10,6 +10,7 @@ Ports raise `CommandRejected` when the authority refuses; its message is shown t
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from brainpilot_rt.aiokit.sources import Clock
@@ -77,6 +78,18 @@ class Planning(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A letter an agent wants sent."""
+
+    to: AgentName
+    content: str
+    kind: LetterKind | None = None
+    task_id: TaskId | None = None
+    budget: Decimal | None = None
+    """US dollars of the sender's own that a delegation may spend; None: the usual part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolContext:
     """Handed to a tool with its arguments, once per call."""
 
@@ -89,7 +102,7 @@ class ToolContext:
     clock: Clock
     trace_rules: TraceRules
 
-    send: Callable[[AgentName, str, LetterKind | None, TaskId | None], Awaitable[str]]
+    send: Callable[[Outgoing], Awaitable[str]]
     """Send a letter (to, content, kind, task); returns the receipt in words, for the model."""
     ask: Callable[[str, tuple[str, ...], bool], Awaitable[str]]
     """Ask the user (question, options, allow free text); waits for as long as it takes."""

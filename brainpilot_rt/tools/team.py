@@ -4,6 +4,7 @@ Each only asks the authority through a port of its context. What a letter is, wh
 exists and what becomes of a task is decided there; a refusal comes back as the text of the result.
 """
 
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from pydantic import Field
 from brainpilot_rt.domain.ids import PRINCIPAL, TRACE, TaskId, parse_agent_name
 from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX, LetterKind
 from brainpilot_rt.domain.tools import Effect
-from brainpilot_rt.tools.context import ToolContext
+from brainpilot_rt.tools.context import Outgoing, ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput, tool
 
 _NAME_CHARS_MAX: Final = 100
@@ -45,6 +46,14 @@ class SendMessage(Arguments):
     task_id: Annotated[
         str | None,
         Field(max_length=_NAME_CHARS_MAX, description="The task this reports on, if any."),
+    ] = None
+    budget_usd: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=1_000_000,
+            description="Dollars of your own budget that a delegation may spend; unset: a part.",
+        ),
     ] = None
 
 
@@ -97,8 +106,14 @@ class RecordTrace(Arguments):
 async def _send_message(context: ToolContext, wanted: SendMessage) -> ToolOutput:
     kind = LetterKind(wanted.msg_type) if wanted.msg_type else None
     task_id = TaskId(wanted.task_id) if wanted.task_id else None
-    to = parse_agent_name(wanted.to)
-    return ToolOutput(await context.send(to, wanted.content, kind, task_id))
+    letter = Outgoing(
+        to=parse_agent_name(wanted.to),
+        content=wanted.content,
+        kind=kind,
+        task_id=task_id,
+        budget=None if wanted.budget_usd is None else Decimal(str(wanted.budget_usd)),
+    )
+    return ToolOutput(await context.send(letter))
 
 
 async def _ask_user(context: ToolContext, wanted: AskUser) -> ToolOutput:
@@ -120,7 +135,8 @@ async def _record_trace(context: ToolContext, wanted: RecordTrace) -> ToolOutput
     if wanted.context:
         lines.append(f"Context: {wanted.context}")
     lines += [f"Artifact: {path}" for path in wanted.artifacts]
-    receipt = await context.send(TRACE, "\n".join(lines), LetterKind.TRACE_EVENT, None)
+    noted = Outgoing(to=TRACE, content="\n".join(lines), kind=LetterKind.TRACE_EVENT)
+    receipt = await context.send(noted)
     return ToolOutput(f"Noted for the reasoning graph. {receipt}")
 
 

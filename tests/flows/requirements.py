@@ -83,4 +83,13 @@ REQUIREMENTS: Final[Mapping[str, str]] = {
     ),
     "compaction": "A compaction frees room as measured, or stops with a typed error, no loop.",
     "skills": "Skills are found, read in steps, and a broken one is said to be broken.",
+    "routing": (
+        "Each turn's model is chosen and said; a failing one is replaced, a pinned one never (D19)."
+    ),
+    "budgets": (
+        "Nothing starts under a budget that is used up, the crossing turn is paid for, and a "
+        "delegation spends of its sender's (D20)."
+    ),
+    "guardrails": "What goes in and comes out is checked before anybody hears it (agent-runs 3.4).",
+    "approvals": "A call that needs a word waits for it durably; the first one counts (D21).",
 }
