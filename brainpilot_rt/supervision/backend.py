@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 
 from brainpilot_rt.aiokit.lag import LoopLag
@@ -79,6 +80,7 @@ class Backend:
         self.approvals = views.approvals
         self.records = views.records
         self.completions = views.completions
+        self.completions.lease = partial(organs.liveness.hold, "model_call")
         self.budgets = views.budgets
         self.oversight = views.oversight
         self.mcp = views.mcp

@@ -126,15 +126,11 @@ class Completions:
     """Answers clients that bring their conversation."""
 
     def __init__(
-        self,
-        governed: Governed,
-        providers: Callable[[], Providers],
-        new_id: NewId,
-        lease: Callable[[], AbstractContextManager[None]] = nullcontext,
+        self, governed: Governed, providers: Callable[[], Providers], new_id: NewId
     ) -> None:
-        """`lease`: keeps the daemon alive while an answer is under way."""
+        self.lease: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Keeps the daemon alive while an answer is under way."""
         self._governed = governed
-        self._lease = lease
         self._providers = providers
         self._new_id = new_id
 
@@ -198,7 +194,7 @@ class Completions:
     async def _leased(
         self, events: AsyncGenerator[ModelEvent, None]
     ) -> AsyncGenerator[ModelEvent, None]:
-        with self._lease():
+        with self.lease():
             async with aclosing(events) as given:
                 async for event in given:
                     yield event

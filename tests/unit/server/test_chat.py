@@ -69,6 +69,19 @@ async def test_a_model_answers_with_its_calls_and_what_they_cost(tmp_path: Path)
         assert [one.name for one in asked.tools] == ["weather"]
 
 
+async def test_an_answer_under_way_keeps_the_daemon_alive(tmp_path: Path):
+    async with world(tmp_path) as at:
+        gate = Gate()
+        at.model.say(CHAT, gate, "Yes.")
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(ask(at, user("hi"), model="auto"))
+            await gate.reached.wait()
+            assert at.crew.backend.liveness().leases["model_call"] == 1
+            gate.open()
+        assert content(asked.result()[1]) == "Yes."
+        assert not at.crew.backend.liveness().leases.get("model_call")
+
+
 async def test_a_model_that_is_pinned_is_the_one_that_is_asked(tmp_path: Path):
     async with world(tmp_path) as at:
         at.model.say(CHAT, "Yes.")
