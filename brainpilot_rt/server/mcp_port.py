@@ -47,6 +47,10 @@ class McpServersPort(Protocol):
         """The tools of one, or of all."""
         ...
 
+    def mismatch(self, name: object, url: object) -> str:
+        """Why there is no such server for an agent; empty when there is."""
+        ...
+
 
 class McpCallsPort(Protocol):
     """Calls of no run; implemented in `supervision/mcp_calls.py`."""

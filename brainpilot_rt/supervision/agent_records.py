@@ -18,6 +18,7 @@ from brainpilot_rt.agents.personas import EXPERT, PERSONAS
 from brainpilot_rt.domain.errors import BadRequest, BudgetExceeded, Conflict, Forbidden
 from brainpilot_rt.domain.ids import RESERVED, AgentName
 from brainpilot_rt.domain.model_calls import ModelRef
+from brainpilot_rt.supervision import mcp_toolset
 from brainpilot_rt.supervision.client_tools import described
 
 Profile: TypeAlias = dict[str, Any]
@@ -264,11 +265,15 @@ def _hired(record: Mapping[str, Any]) -> str:
 
 
 def tool_names(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The tools an agent may use, by name; one that does not exist is not offered."""
+    """The tools an agent may use, by name; one that does not exist is not offered.
+
+    Of MCP servers it has none but those it names: in its list of servers, a set, or by pattern.
+    """
     listed = body.get("tools")
+    servers = cast("list[object]", body.get("mcpServers") or [])
     if not isinstance(listed, list):
-        return READING
-    names: list[str] = []
+        return (*READING, *mcp_toolset.named([], servers))
+    names = mcp_toolset.named(cast("list[object]", listed), servers)
     for one in cast("list[object]", listed):
         if isinstance(one, str):
             names.append(one)
@@ -279,9 +284,9 @@ def tool_names(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 def asking(body: Mapping[str, Any]) -> frozenset[str]:
     """The tools of it whose calls always need a person's word."""
-    listed = body.get("tools")
-    found: set[str] = set()
-    for one in cast("list[object]", listed) if isinstance(listed, list) else []:
+    listed = cast("list[object]", body.get("tools") or [])
+    found = set(mcp_toolset.asking(listed))
+    for one in listed:
         toolset = _object(one)
         if not str(toolset.get("type")).startswith("agent_toolset"):
             continue

@@ -133,6 +133,15 @@ class McpAdmin:
         found = self._groups.listed() if ident is None else [self._groups.find(ident)]
         return [tool for one in found for tool in self._tools(one)]
 
+    def mismatch(self, name: object, url: object) -> str:
+        """Why there is no such server for an agent that names one; empty when there is."""
+        known = {one.config.name: one.config for one in self._groups.listed()}
+        if name not in known:
+            return f"there is no MCP server {str(name)[:80]!r}; register it: POST /v1/mcp/servers"
+        if url and url != known[str(name)].url:
+            return f"MCP server {name} is at another address here"
+        return ""
+
     # --- the steps --------------------------------------------------------------------------
 
     async def _registered(self, ident: str) -> str:

@@ -131,6 +131,11 @@ class ManagedAgentRoutes:
         said: Json = body.model_dump(include=body.model_fields_set & {"system", "description"})
         if (model := body.model_json) is not None:
             said["model"] = self._known(model)
+        if body.mcp_servers is not None:
+            for one in body.mcp_servers:
+                if wrong := self._backend.mcp.admin.mismatch(one.get("name"), one.get("url")):
+                    raise BadRequest(f"mcp_servers: {wrong}", code="unsupported_parameter")
+            said["mcp_servers"] = body.mcp_servers
         if body.tools is not None:
             said["tools"], said["custom_tools"] = kept_tools(body.tools)
         elif "tools" in body.model_fields_set:

@@ -45,7 +45,7 @@ def parts_json(profile: Mapping[str, Any]) -> Json:
         "system": profile.get("system"),
         "description": profile.get("description"),
         "tools": [one for one in tools if isinstance(one, dict)],
-        "mcp_servers": [],
+        "mcp_servers": [one for one in profile.get("mcpServers", []) if isinstance(one, dict)],
         "skills": [],
         "multiagent": None,
         "execution_identity": {"type": "service_account"},

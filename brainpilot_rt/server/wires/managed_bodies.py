@@ -84,7 +84,6 @@ class AgentParts(_Body):
         """`BadRequest` for what can not be had here."""
         identity = (self.execution_identity or {}).get("type", "service_account")
         wrong = {
-            "mcp_servers": bool(self.mcp_servers),
             "skills": bool(self.skills),
             "multiagent": bool(self.multiagent),
             "execution_identity": identity != "service_account",
@@ -103,7 +102,6 @@ class AgentParts(_Body):
 
 
 _WHY_NOT: Final = {
-    "mcp_servers": "register MCP servers with the daemon; its tools are for every agent that may",
     "skills": "skills are folders of the data directory here, found by every agent",
     "multiagent": "every agent may delegate to the team by letters; there is nothing to set",
     "execution_identity": "everything runs as the user of this machine",
@@ -202,9 +200,12 @@ def kept_tools(tools: Sequence[ToolBody]) -> tuple[list[Json], list[Json]]:
                 objects.append({"type": "custom", **(one.model_extra or {})})
             case "agent_toolset_20260401":
                 objects.append(_toolset(one))
+            case "mcp_toolset" if (one.model_extra or {}).get("mcp_server_name"):
+                objects.append(one.model_dump(mode="json", exclude_none=True))
             case _:
                 raise BadRequest(
-                    f"tools of type {one.type[:80]!r} are not known here; {TOOLSET} and custom are",
+                    f"tools of type {one.type[:80]!r} are not known here; {TOOLSET}, mcp_toolset "
+                    "(with mcp_server_name) and custom are",
                     code="unsupported_tool",
                 )
     return objects, custom

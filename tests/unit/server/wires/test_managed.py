@@ -53,7 +53,7 @@ def test_what_is_said_of_one_tool_goes_before_what_is_said_of_the_set():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"type": "mcp_toolset", "mcp_server_name": "x"},
+        {"type": "mcp_toolset"},
         {"type": TOOLSET, "configs": [{"name": "web_search", "enabled": True}]},
         {"type": TOOLSET, "configs": [{"name": "teleport"}]},
     ],
@@ -74,10 +74,10 @@ def test_custom_tools_are_kept_as_they_were_described():
     assert objects == [{"type": "custom", **tool}]
 
 
-@pytest.mark.parametrize("part", ["mcp_servers", "skills"])
+@pytest.mark.parametrize("part", ["multiagent", "skills"])
 def test_parts_that_can_not_be_had_are_named(part: str):
     with pytest.raises(BadRequest, match=part):
-        AgentParts.model_validate({part: [{}]}).check()
+        AgentParts.model_validate({part: {"a": 1} if part == "multiagent" else [{}]}).check()
 
 
 def test_an_environment_is_this_machine_with_nothing_installed():
