@@ -6,7 +6,9 @@ that streams is held back just far enough that nothing is shown before it was ju
 external provider judges what is said, the whole reply waits for it.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -31,7 +33,7 @@ from brainpilot_rt.domain.model_calls import (
 )
 from brainpilot_rt.governance.guardrails import injection
 from brainpilot_rt.governance.guardrails.config import GuardrailConfig, config_json
-from brainpilot_rt.governance.guardrails.pipeline import Finding, Verdict, judge
+from brainpilot_rt.governance.guardrails.pipeline import UNAVAILABLE, Finding, Verdict, judge
 from brainpilot_rt.governance.guardrails.streaming import Window
 from brainpilot_rt.settings import GuardSettings
 from brainpilot_rt.supervision.records import Records
@@ -39,6 +41,10 @@ from brainpilot_rt.supervision.records import Records
 CONFIG: Final = "config"
 _READ_MAX: Final = 200_000
 """Characters of one message that are checked."""
+_ON_LOOP_MAX: Final = 64 * 1024
+"""Characters; a longer text is judged on a thread, as it would hold up everybody else."""
+_KNOWN_MAX: Final = 4096
+"""Messages whose verdict is kept, so that each is judged once and not in every turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ class Guards:
         self._settings = settings
         self._providers = providers
         self._config: GuardrailConfig | None = None
+        self._known: dict[bytes, str | None] = {}
+        """Digest of a message -> what stands in its place; None: it may be read as it is."""
         records.listen(self._changed)
 
     @property
@@ -122,8 +130,9 @@ class Guards:
         await self._records.put("guardrails", CONFIG, config_json(config))
 
     def _changed(self, kind: str, _key: str, _body: object) -> None:
-        if kind == "guardrails":
+        if kind in {"guardrails", "guardrail_provider"}:
             self._config = None
+            self._known.clear()
 
     def injection(self, text: str) -> float:
         """How much a text reads like an injected prompt, 0 to 1."""
@@ -139,7 +148,9 @@ class Guards:
         external: Sequence[Finding] = ()
         if self.asks_others(stage) and self._providers is not None:
             external = await self._providers.findings(text, stage, config)
-        return Checked(stage, judge(text, stage, config, external))
+        if len(text) <= _ON_LOOP_MAX:
+            return Checked(stage, judge(text, stage, config, external))
+        return Checked(stage, await asyncio.to_thread(judge, text, stage, config, external))
 
     def asks_others(self, stage: GuardStage) -> bool:
         """Whether an external provider looks at this stage."""
@@ -151,30 +162,51 @@ class Guards:
     async def incoming(
         self, messages: Sequence[Message], run_id: RunId, agent: AgentName, turn: int
     ) -> tuple[Sequence[Message], tuple[ev.GuardrailFired, ...], str]:
-        """What was said since the last reply: as it may be read, what fired, and why it may not.
+        """The conversation as it may be read; what fired, and why it may not, since the last reply.
 
+        What was redacted or stopped in an earlier turn or run stays so: the log has it as it came.
         Results of tools were checked when they came.
         """
         if not self.config.enabled:
             return messages, (), ""
-        first = max(
-            (at + 1 for at, one in enumerate(messages) if isinstance(one, AssistantMessage)),
-            default=0,
-        )
-        checked = list(messages)
+        said = [(at, one.text) for at, one in enumerate(messages) if isinstance(one, UserMessage)]
+        replies = (at for at, one in enumerate(messages) if isinstance(one, AssistantMessage))
+        answered = max(replies, default=-1)
         facts: list[ev.GuardrailFired] = []
-        for at in range(first, len(checked)):
-            said = checked[at]
-            if not isinstance(said, UserMessage):
+        for at, text in said:
+            if at < answered:
                 continue
-            one = await self.check(said.text[:_READ_MAX], "input")
+            one = await self._judged(text)
             facts += _fired(one.verdict, "input", run_id, agent, turn, None)
             if one.action == "block":
                 return messages, tuple(facts), f"a guardrail stopped the request: {one.reason}"
-            if one.action == "redact":
-                checked[at] = UserMessage(text=one.shown + said.text[_READ_MAX:])
-        changed = any(new is not old for new, old in zip(checked, messages, strict=True))
-        return (tuple(checked) if changed else messages), tuple(facts), ""
+        changed = list(messages)
+        for at, text in said:
+            readable = await self._readable(text)
+            if readable != text:
+                changed[at] = UserMessage(text=readable)
+        same = all(new is old for new, old in zip(changed, messages, strict=True))
+        return (messages if same else tuple(changed)), tuple(facts), ""
+
+    async def _judged(self, text: str) -> Checked:
+        """The verdict on one message, which is kept."""
+        checked = await self.check(text[:_READ_MAX], "input")
+        if checked.action == "block" and any(
+            one.label == UNAVAILABLE for one in checked.verdict.findings
+        ):
+            return checked  # somebody could not be asked: next time perhaps
+        if len(self._known) >= _KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[_digest(text)] = _instead(text, checked)
+        return checked
+
+    async def _readable(self, text: str) -> str:
+        """A message as a model may read it."""
+        key = _digest(text)
+        instead = (
+            self._known[key] if key in self._known else _instead(text, await self._judged(text))
+        )
+        return text if instead is None else instead
 
     def reply(self, run_id: RunId, agent: AgentName, turn: int) -> "GuardedReply":
         """For one reply of a model."""
@@ -192,8 +224,8 @@ class GuardedReply:
     _agent: AgentName
     _turn: int
     _windows: dict[int, Window] = field(default_factory=dict[int, Window])
-    _made: dict[int, Callable[[str], ModelEvent]] = field(
-        default_factory=dict[int, Callable[[str], ModelEvent]]
+    _kinds: dict[int, type[TextDelta | ReasoningDelta]] = field(
+        default_factory=dict[int, type[TextDelta | ReasoningDelta]]
     )
     _facts: list[ev.GuardrailFired] = field(default_factory=list[ev.GuardrailFired])
 
@@ -206,10 +238,12 @@ class GuardedReply:
         ended = [one for at in [*self._windows] if at != index for one in self._end(at)]
         if self._whole:
             return ended
-        window = self._windows.setdefault(index, Window(config))
-        self._made[index] = lambda text: event.model_copy(update={"text": text})
+        window = self._windows.get(index)
+        if window is None:
+            window = self._windows[index] = Window(config)
+            self._kinds[index] = type(event)
         said = window.feed(event.text)
-        return [*ended, *([self._made[index](said)] if said else [])]
+        return [*ended, type(event)(index=index, text=said)] if said else ended
 
     async def finish(self, reply: ReplyFinished) -> list[ModelEvent]:
         """The rest, then the reply with the very texts that were heard."""
@@ -243,7 +277,22 @@ class GuardedReply:
 
     def _end(self, index: int) -> list[ModelEvent]:
         rest = self._windows.pop(index).finish()
-        return [self._made[index](rest)] if rest else []
+        return [self._kinds[index](index=index, text=rest)] if rest else []
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _instead(text: str, checked: Checked) -> str | None:
+    """What a model reads in place of a message; None: the message."""
+    match checked.action:
+        case "block":
+            return checked.shown
+        case "redact":
+            return checked.shown + text[_READ_MAX:]
+        case _:
+            return None
 
 
 def _said(part: TextPart | ReasoningPart, text: str) -> TextPart | ReasoningPart:
