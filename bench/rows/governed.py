@@ -85,6 +85,7 @@ PRICED = ProviderProfile(
     name="Bench",
     dialect=Dialect.OPENAI_CHAT,
     base_url="http://127.0.0.1:1/v1",
+    api_key="bench",
     models=tuple(f"m{at}" for at in range(MODELS)),
     prices={
         f"m{at}": TokenPrices(Decimal(at + 1), Decimal(4 * (at + 1)), Decimal("0.1"))

@@ -274,11 +274,13 @@ class Budgets:
                 yield Account(key.scope, cap, spent, self.counters.held(key))
         if call.root_id is not None:
             task = state.tasks.get(run.task_id) if run is not None and run.task_id else None
+            payer = use if task is None else task
+            if payer.cap_usd is None:
+                return
             # Without what the log knows to be reserved: the counters have that and more.
             calm = changed(state, reservations={})
             left = left_of(calm, call.root_id, task.task_id if task else None)
-            payer = use if task is None else task
-            if left is not None and payer.cap_usd is not None:
+            if left is not None:
                 held = self.counters.held(self.counters.envelope(call.place))
                 handed_on = payer.cap_usd - payer.spent_usd - left
                 scope = "root" if task is None else "envelope"

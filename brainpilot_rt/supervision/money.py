@@ -88,8 +88,10 @@ class Purse:
 
         Raises `Exhausted` when a budget is used up, `FatalFault` when it may not be asked at all.
         """
-        expected = self._money.expected.before(request, model)
-        quote = await self._money.quote(model, expected)
+        quote = FREE
+        if not self._money.is_free(model):
+            expected = self._money.expected.before(request, model)
+            quote = await self._money.quote(model, expected)
         if most_usd is not None and quote.counted_usd > most_usd:
             estimate = f"its estimate is {quote.counted_usd:.6f} US dollars"
             raise FatalFault(f"{estimate}, above the {most_usd} allowed", code=EXHAUSTED)

@@ -189,10 +189,10 @@ class Router:
 
     async def _arm(self, model: ModelRef, wanted: Wanted) -> Arm:
         usage, cached = wanted.usage, min(wanted.cached, wanted.usage.input)
-        cold = await self._quote(model, usage)
-        warm = await self._quote(
-            model, usage.model_copy(update={"input": usage.input - cached, "cache_read": cached})
-        )
+        cold = warm = await self._quote(model, usage)
+        if cached:
+            read = {"input": usage.input - cached, "cache_read": cached}
+            warm = await self._quote(model, usage.model_copy(update=read))
         return Arm(model=model, warm_usd=warm.cost_usd, cold_usd=cold.cost_usd)
 
     def _decided(self, turn: Turn) -> Choice:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -43,7 +43,7 @@ _SESSION_BURST: Final = 10
 """Times the calls of one tool that a whole session may make in a minute."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Governor:
     """The owner's rules for tools, and what they are applied with."""
 
@@ -57,13 +57,23 @@ class Governor:
     rates: Rates
     definition_now: Callable[[SessionId, str], str | None]
     """Digest of a foreign tool of a session as its server defines it at this moment."""
+    _firewall: FirewallConfig | None = field(default=None, init=False)
+    _policies: tuple[ToolPolicy, ...] | None = field(default=None, init=False)
+    """Both as read from the records, until one of those changes."""
+
+    def __post_init__(self) -> None:
+        self.records.listen(self._changed)
 
     def firewall(self) -> FirewallConfig:
         """The rules of the firewall as they are now."""
-        kept = self.records.get("firewall", CONFIG)
-        if kept is None:
-            return FirewallConfig(mode=self.settings.firewall)
-        return FirewallConfig.model_validate(kept)
+        if self._firewall is None:
+            kept = self.records.get("firewall", CONFIG)
+            self._firewall = (
+                FirewallConfig(mode=self.settings.firewall)
+                if kept is None
+                else FirewallConfig.model_validate(kept)
+            )
+        return self._firewall
 
     async def set_firewall(self, body: Mapping[str, Any]) -> FirewallConfig:
         """Change some of them. `BadRequest` says which is wrong."""
@@ -77,8 +87,14 @@ class Governor:
 
     def policies(self) -> tuple[ToolPolicy, ...]:
         """The policies, the latest first."""
-        kept = self.records.of("tool_policy").values()
-        return tuple(ToolPolicy.model_validate(one) for one in reversed(list(kept)))
+        if self._policies is None:
+            kept = self.records.of("tool_policy").values()
+            self._policies = tuple(ToolPolicy.model_validate(one) for one in reversed(list(kept)))
+        return self._policies
+
+    def _changed(self, kind: str, _key: str, _body: object) -> None:
+        if kind in {"firewall", "tool_policy"}:
+            self._firewall = self._policies = None
 
     async def set_policy(self, body: Mapping[str, Any]) -> ToolPolicy:
         """Make or replace the policy of a pattern. `BadRequest` says what is wrong."""

@@ -15,7 +15,7 @@ from brainpilot_rt.domain.messages import ToolResultMessage, UserMessage
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest, ReplyFinished
 from brainpilot_rt.domain.thinking import ProgramName
 from brainpilot_rt.domain.tools import ToolResult
-from brainpilot_rt.domain.usage import Usage
+from brainpilot_rt.domain.usage import NO_USAGE, Usage
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.models.routing import Held
 from brainpilot_rt.models.task_classes import Moment, task_class
@@ -99,13 +99,14 @@ class TurnCalls:
             asked_chars=len(asked.text) if asked else 0,
         )
         auto = request.model is None and (state.agent is not None or self._router.auto_for_teams)
+        free = auto and len(self._router.candidates(auto=True)) > 1
         wanted = Wanted(
             task_class=task_class(moment),
             pinned=request.model,
             auto=auto,
-            usage=self._estimate(request),
+            usage=self._estimate(request) if free else NO_USAGE,
         )
-        if not auto or len(self._router.candidates(auto=True)) < 2:  # noqa: PLR2004 - nothing to choose
+        if not free:
             return wanted
         return await self._with_held(wanted, in_loop=in_loop)
 
