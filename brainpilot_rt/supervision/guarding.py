@@ -8,9 +8,9 @@ external provider judges what is said, the whole reply waits for it.
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from brainpilot_rt.agents.ports import RunIdentity
 from brainpilot_rt.domain import events as ev
@@ -38,11 +38,13 @@ from brainpilot_rt.governance.guardrails.streaming import Window
 from brainpilot_rt.settings import GuardSettings
 from brainpilot_rt.supervision.records import Records
 
+_T = TypeVar("_T")
+
 CONFIG: Final = "config"
 _READ_MAX: Final = 200_000
 """Characters of one message that are checked."""
 _ON_LOOP_MAX: Final = 64 * 1024
-"""Characters; a longer text is judged on a thread, as it would hold up everybody else."""
+"""Characters; a longer text is worked on in a thread, as it would hold up everybody else."""
 _KNOWN_MAX: Final = 4096
 """Messages whose verdict is kept, so that each is judged once and not in every turn."""
 
@@ -148,9 +150,8 @@ class Guards:
         external: Sequence[Finding] = ()
         if self.asks_others(stage) and self._providers is not None:
             external = await self._providers.findings(text, stage, config)
-        if len(text) <= _ON_LOOP_MAX:
-            return Checked(stage, judge(text, stage, config, external))
-        return Checked(stage, await asyncio.to_thread(judge, text, stage, config, external))
+        verdict = await worked(text, lambda whole: judge(whole, stage, config, external))
+        return Checked(stage, verdict)
 
     def asks_others(self, stage: GuardStage) -> bool:
         """Whether an external provider looks at this stage."""
@@ -278,6 +279,11 @@ class GuardedReply:
     def _end(self, index: int) -> list[ModelEvent]:
         rest = self._windows.pop(index).finish()
         return [self._kinds[index](index=index, text=rest)] if rest else []
+
+
+async def worked(text: str, work: Callable[[str], _T]) -> _T:
+    """What is made of a text, however long it is."""
+    return work(text) if len(text) <= _ON_LOOP_MAX else await asyncio.to_thread(work, text)
 
 
 def _digest(text: str) -> bytes:

@@ -31,7 +31,7 @@ from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.state import SessionState
 from brainpilot_rt.settings import GuardSettings
 from brainpilot_rt.supervision.approvals import Approvals, Word
-from brainpilot_rt.supervision.guarding import Guards
+from brainpilot_rt.supervision.guarding import Guards, worked
 from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.secrets import Secrets
 from brainpilot_rt.tools.mcp.pool import McpTool
@@ -165,9 +165,14 @@ class RunGate:
     async def review(self, call: ToolCall, text: str, turn: int, desk: "Desk") -> str:
         """A result as the model may read it."""
         foreign = isinstance(self._registry.get(call.name), McpTool) or call.name == "bash"
-        # Of our own files nothing is taken but secrets: a later `edit` has to find what is there.
-        clean = sanitised(text, self._rules).text if foreign else self._rules.known_secret(text)
-        reviewed = await self._governor.guards.check(clean, "tool_result")
+
+        def clean(whole: str) -> str:
+            # Of our own files only secrets are taken: a later `edit` has to find what is there.
+            rules = self._rules
+            return sanitised(whole, rules).text if foreign else rules.known_secret(whole)
+
+        shown = await worked(text, clean)
+        reviewed = await self._governor.guards.check(shown, "tool_result")
         for fired in reviewed.fired(self._identity, turn, call.call_id):
             desk.note(fired)
         return reviewed.shown
