@@ -223,14 +223,8 @@ FAULTS: Final[Mapping[str, str]] = {
 }
 """Row -> the fault, as in the reliability reference: A to J faults, S threats."""
 
-_NO_MONEY: Final = (
-    "no budgets in money in this version: turns of a run, and letters, hops, runs and tokens of a "
-    "chain are bounded (J1)"
-)
-
 EXEMPT: Final[Mapping[str, str]] = {
     "D11": "the log trims nothing; a cursor of another lineage gets a reset (C25)",
-    **dict.fromkeys(("J5", "J6", "J7"), _NO_MONEY),
     "S34": "nothing is released yet, so there is no release to lock, list or sign",
 }
 """Row -> why it does not apply to this version."""

@@ -299,8 +299,8 @@ MUTANTS: Final[Sequence[Mutant]] = (
         (
             Edit(
                 "brainpilot_rt/sessions/fence.py",
-                ") if run_id not in state.runs:",
-                ") if run_id not in state.runs and not state.exists:",
+                ") if state.exists and run_id not in state.runs:",
+                ") if not state.exists and run_id not in state.runs:",
             ),
         ),
         ("tests/unit/sessions",),
