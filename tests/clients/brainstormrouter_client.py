@@ -2,17 +2,19 @@
 """Drives a daemon with the published `brainstormrouter` client; ends with status 1 where it
 disagrees.
 
-Usage: `python brainstormrouter_client.py URL TOKEN`, with the interpreter of an environment that
-has it. Every method of every resource is called, and what it answers is looked at.
+Usage: `python brainstormrouter_client.py URL TOKEN MCP_URL`, with the interpreter of an environment
+that has it. Every method of every resource is called, and what it answers is looked at. At MCP_URL
+is a server with the tool `add`, which only reads.
 """
 
 import asyncio
 import sys
+import time
 from typing import Any
 
 import brainstormrouter as br
 
-URL, TOKEN = sys.argv[1:3]
+URL, TOKEN, MCP_URL = sys.argv[1:4]
 client = br.BrainstormRouter(api_key=TOKEN, base_url=URL, max_retries=0, timeout=60.0)
 
 
@@ -84,6 +86,30 @@ def guardrails() -> None:
     rails.remove_provider("acme")
     refused("not_found", 404, rails.remove_provider, "acme")
     rails.update_config({"confidenceThreshold": 0.7})
+
+
+def mcp() -> None:
+    gateway = client.mcp
+    check(gateway.list_servers()["servers"] == [])
+    auth = {"type": "bearer", "token": "sesame-2"}
+    made = gateway.register_server({"name": "sums", "url": MCP_URL, "auth": auth})
+    check(made["id"] == "sums" and "sesame-2" not in str(made), made)
+    for _ in range(200):  # it is connected to beside this
+        if gateway.get_server("sums")["status"] == "ready":
+            break
+        time.sleep(0.05)
+    (tool,) = gateway.list_tools("sums")["tools"]
+    check((tool["name"], tool["toolName"]) == ("add", "mcp__sums__add"), tool)
+    check(len(gateway.list_tools()["tools"]) == 1)
+    said = gateway.call_tool("sums", "add", arguments={"a": 2, "b": 3})
+    check((said["content"][0]["text"], said["isError"]) == ("5", False), said)
+    (row,) = gateway.audit(limit=5)["entries"]
+    check((row["tool"], row["status"]) == ("mcp__sums__add", "completed"), row)
+    changed = gateway.update_server("sums", {"allowed_key_ids": ["k"]})
+    check(changed["allowed_key_ids"] == ["k"] and "sesame-2" not in str(changed), changed)
+    check(gateway.get_server("sums")["status"] == "ready")
+    gateway.remove_server("sums")
+    refused("unknown_mcp_server", 404, gateway.get_server, "sums")
 
 
 def talk() -> None:
@@ -198,6 +224,7 @@ for step in (
     agent_profiles,
     memory,
     guardrails,
+    mcp,
     talk,
     figures,
     governance,
@@ -207,4 +234,4 @@ for step in (
     a_wrong_key,
 ):
     step()
-    print("ok", step.__name__, flush=True)
+    sys.stdout.write(f"ok {step.__name__}\n")
