@@ -195,6 +195,7 @@ class Conversation:
         gone = bisect_right(self._marks, event.through_seq, key=lambda mark: mark[0])
         # A millisecond later: what the last of them said is no longer in the window.
         until = self._marks[gone - 1][1] + 1 if gone else at_ms
+        until = min([until, *(at for _, at in self._marks[gone : gone + 1])])
         text = fenced("summary", "OF EARLIER CONVERSATION", SUMMARY_LABEL, event.summary)
         said = [UserMessage(text=text), *self._said[gone:]]
         self._restart(said, [(event.through_seq, until), *self._marks[gone:]])

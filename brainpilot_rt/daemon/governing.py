@@ -173,7 +173,7 @@ class Register:
             approvals=self.approvals,
             records=self.records,
             completions=Completions(
-                governed_chat(governing.calls, base.manager), providers, base.new_id
+                governed_chat(governing.calls, base.manager, base.secrets), providers, base.new_id
             ),
             budgets=BudgetViews(governing.budgets, base.log.ledger, self.records, base.clock),
             oversight=oversight,

@@ -16,6 +16,7 @@ from brainpilot_rt.supervision.calls import Calls, RunCalls
 from brainpilot_rt.supervision.completions import Choosing, Governed
 from brainpilot_rt.supervision.money import EXHAUSTED, Caller
 from brainpilot_rt.supervision.routing import Wanted
+from brainpilot_rt.supervision.secrets import Secrets
 
 Note = Callable[[ev.Event], None]
 
@@ -41,7 +42,7 @@ class _Sink:
             await self._manager.record(DAEMON_STREAM, *held, *facts)
 
 
-def governed_chat(calls: Calls, manager: SessionManager) -> Governed:
+def governed_chat(calls: Calls, manager: SessionManager, secrets: Secrets) -> Governed:
     """Calls as `completions` makes them, under routing, budgets and guardrails."""
 
     async def ask(
@@ -59,13 +60,15 @@ def governed_chat(calls: Calls, manager: SessionManager) -> Governed:
             cost_max_usd=choosing.cost_max_usd,
         )
         run = RunCalls(calls, caller, sink)
+        hear = secrets.hearing()
         try:
             async with aclosing(run.stream(request, wanted, "chat")) as events:
                 async for event in events:
                     if isinstance(event, ReplyFinished):
                         await run.rate(0, ())
                         await sink.record()
-                    yield event
+                    for heard in hear(event):
+                        yield heard
         except FatalFault as fault:
             if fault.code == EXHAUSTED:
                 raise BudgetExceeded(fault.message) from None

@@ -150,20 +150,21 @@ async def test_a_specialist_whose_envelope_is_spent_stops_and_its_sender_goes_on
 
 @pytest.mark.requirement("budgets")
 async def test_runs_at_the_same_time_never_spend_the_same_remainder(tmp_path: Path):
-    model = ScriptedModel(otherwise=costing("1", "Done."))
-    gates = [Gate(), Gate()]
-    for gate in gates:
-        model.script("principal", costing("1", gate, "Done."))
+    model = ScriptedModel()
+    model.script("principal", costing("1", gate := Gate(), "Done."))
     setup = paid(budgets=BudgetSettings(daily_usd=Decimal("0.5")))
     async with team(memory_log(), model.stream, tmp_path, setup) as crew:
-        for name in ("one", "two"):
-            session = (await crew.backend.create_session(NewSession(session=name))).session
-            await crew.backend.post_message(session, agent=None, content="Go.")
-        await gates[0].reached.wait()
-        await crew.until(lambda state: not state.runs, session)
-        gates[0].open()
-        await crew.settled(session)
+        await crew.create()
+        await ask(crew, "Go.")
+        await gate.reached.wait()
+        other = (await crew.backend.create_session(NewSession(session="other"))).session
+        await crew.backend.post_message(other, agent=None, content="Go.")
+        await crew.settled(other)
+        gate.open()
+        await crew.settled()
         assert len(model.requests) == 1
+        [ended] = [one for one in await crew.events(other) if isinstance(one.event, ev.RunFinished)]
+        assert ended.event.error_code == "budget_exhausted"
 
 
 # --- routing ------------------------------------------------------------------------------
