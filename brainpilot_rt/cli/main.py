@@ -35,6 +35,7 @@ COMMANDS = {
     "why": Entry("why", "Explain an answer: who did what, which lines, what it cost."),
     "trace": Entry("why", "Show or draw the reasoning of a session."),
     "approvals": Entry("approvals", "Show calls that wait for your word; approve or deny them."),
+    "mcp": Entry("mcp", "Show MCP servers and their tools; allow those of a work tree."),
     "tail": Entry("tail", "Follow what happens, in one session or in all."),
     "send": Entry("mail", "Put a letter into a mailbox, as another process would."),
     "sessions": Entry("sessions", "List, show, rename or delete sessions."),

@@ -35,8 +35,8 @@ class McpServersPort(Protocol):
         """Connect if need be; with its tools."""
         ...
 
-    async def allow(self, ident: str) -> dict[str, Any]:
-        """Consent to one of a work tree."""
+    async def allow(self, ident: str, digest: str | None = None) -> dict[str, Any]:
+        """Consent to one of a work tree; `digest`: of what was shown."""
         ...
 
     async def restart(self, ident: str) -> dict[str, Any]:

@@ -118,10 +118,10 @@ class McpAdmin:
             found = await self._groups.restart(found.id)
         return {**self._json(found), "tools": self._tools(found)}
 
-    async def allow(self, ident: str) -> dict[str, Any]:
-        """Consent to a server of a work tree, as it is described now."""
+    async def allow(self, ident: str, digest: str | None = None) -> dict[str, Any]:
+        """Consent to a server of a work tree, as it is described now. `digest`: as it was shown."""
         await self._groups.look()
-        return self._json(await self._groups.allow(ident))
+        return self._json(await self._groups.allow(ident, digest))
 
     async def restart(self, ident: str) -> dict[str, Any]:
         """Connect anew."""
@@ -186,6 +186,7 @@ class McpAdmin:
             "auth": auth and {**auth, "configured": True},
             "allowed_key_ids": kept.get("allowed_key_ids", []),
             "source": one.source,
+            "digest": config.content,
             "status": one.told["state"],
             "toolCount": one.told["tools"],
             **{

@@ -237,9 +237,14 @@ class McpGroups:
             "problems": [problem for one in each for problem in one["problems"]],
         }
 
-    async def allow(self, ident: str) -> Found:
-        """Consent to a server of a work tree, as its file describes it now."""
+    async def allow(self, ident: str, digest: str | None = None) -> Found:
+        """Consent to a server of a work tree, as its file describes it now.
+
+        `digest`: of what the caller saw; Conflict when the file says something else now.
+        """
         found = self.find(ident)
+        if digest not in (None, found.config.content):
+            raise Conflict("the entry is not what was shown; look again", code="stale_digest")
         root = next((root for root, one in self._trees.items() if one.pool is found.pool), None)
         if root is None:
             raise Conflict(f"MCP server {found.id} needs no consent", code="needs_no_consent")

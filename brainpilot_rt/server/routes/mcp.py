@@ -36,6 +36,12 @@ class CallBody(Body):
     arguments: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
+class AllowBody(Body):
+    """POST /v1/mcp/servers/{id}/allow. `digest`: of what was shown; another is not consented to."""
+
+    digest: Annotated[str | None, Field(max_length=128)] = None
+
+
 class McpRoutes:
     """Handlers about MCP servers."""
 
@@ -80,8 +86,9 @@ class McpRoutes:
 
     async def allow(self, request: Request) -> Response:
         """POST /v1/mcp/servers/{id}/allow: consent to what a work tree's file says now."""
-        refuse_agents(request, self._backend.agents, _MANAGE)
-        return json_response((200, await self._servers.allow(request.path_params["id"])))
+        body = parse(AllowBody, await self._owned(request))
+        ident: str = request.path_params["id"]
+        return json_response((200, await self._servers.allow(ident, body.digest)))
 
     async def restart(self, request: Request) -> Response:
         """POST /v1/mcp/servers/{id}/restart."""
@@ -207,7 +214,14 @@ def mcp_rows(to: McpRoutes) -> list[Row]:
         Row("PUT", one, to.update, "Change a registered one", changed),
         Row("DELETE", one, to.remove, "Forget a registered one", changed),
         Row("POST", f"{one}/discover", to.discover, "Connect, and list its tools", changed),
-        Row("POST", f"{one}/allow", to.allow, "Consent to one of a work tree", changed),
+        Row(
+            "POST",
+            f"{one}/allow",
+            to.allow,
+            "Consent to one of a work tree",
+            changed,
+            body=(AllowBody,),
+        ),
         Row("POST", f"{one}/restart", to.restart, "Connect anew", changed),
         Row("GET", f"{here}/tools", to.tools, "Their tools", found, query=of),
         Row("POST", f"{here}/tools/call", to.call, "Call one", called, body=(CallBody,)),
