@@ -335,7 +335,7 @@ async def test_servers_at_the_command_line(tmp_path: Path):
         await say(daemon, made, "hello")
         await finished(daemon, made)
         listed = await here.command("mcp", "list", "--json")
-        states = {one["name"]: one["status"] for one in listed.lines[0]}
+        states = {one["name"]: one["status"] for one in json.loads(listed.out)}
         assert states["theirs"] == "needs_consent"
         shown = await here.command("mcp")
         assert "configuration missing" in shown.out
