@@ -270,8 +270,7 @@ async def _organs(
 ) -> tuple[Organs, Supervisor]:
     settings = ground.settings
     retrieval = await _retrieval(ground)
-    template = ground.template
-    dispatcher = Dispatcher(template.current(), clock=ground.clock, new_id=ground.new_id)
+    dispatcher = Dispatcher(ground.template.current(), clock=ground.clock, new_id=ground.new_id)
     ground.stack.push_async_callback(dispatcher.close)
     # The probe of the sandbox starts processes: nobody waits for it but the first run.
     skills = Skills(user_libraries(settings), ground.log, ground.manager.record)
@@ -291,7 +290,7 @@ async def _organs(
         liveness=ground.liveness,
         conversations=_conversations(ground),
         stream=crew.stream or dispatcher.stream,
-        model_of=partial(template.model_of, dispatcher),
+        model_of=partial(ground.template.model_of, dispatcher),
         free=lambda model: crew.stream is None and dispatcher.is_free(model),
         tools=partial(_tools, ours, register.mcp),
         search=retrieval.search_fresh,
@@ -299,11 +298,12 @@ async def _organs(
         workspace=worktrees.of,
         skills=skills,
         shown=Shown(
-            ground.log, ground.hub, Sources(template.folder / "agents", ground.secrets.text)
+            ground.log, ground.hub, Sources(ground.template.folder / "agents", ground.secrets.text)
         ),
         profile=crew.profile,
+        materials=register.agents.materials,
         grants=crew.grants,
-        prompts=template.prompts,
+        prompts=ground.template.prompts,
         memories=memories,
         trace_nodes=traces.nodes,
         load_trace=traces.load,

@@ -99,7 +99,9 @@ class RunContext:
             skills = organs.skills.find(tree)
         except CommandRejected as fault:
             return (Source(name="workspace", label="none", warnings=(fault.message,)),), ()
-        return organs.shown.sources.gather(who.agent, tree, skills, self._query), skills
+        given = organs.materials(who.agent)
+        gathered = organs.shown.sources.gather(who.agent, tree, skills, self._query, given)
+        return gathered, skills
 
     def excerpt(self) -> Excerpt:
         """What was gathered, in short: by it the program of the run is chosen."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from brainpilot_rt.agents.definition import Profile
 from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.aiokit.tasks import TaskSet
+from brainpilot_rt.context.materials import NONE, Materials
 from brainpilot_rt.domain.ids import AgentName, SessionId
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest
 from brainpilot_rt.domain.passages import Passages
@@ -69,6 +70,8 @@ class Organs:
     governing: Governing
     """Records, money, routing, guardrails, rules for tools, approvals."""
     circuits: Circuits = field(default_factory=Circuits)
+    materials: Callable[[AgentName], Materials] = lambda _agent: NONE
+    """What a registered agent brings along to read."""
     free: Callable[[ModelRef | None], bool] = lambda _model: False
     """Whether a call of this model (None: the default) costs nothing."""
     secrets: Secrets = field(default_factory=Secrets)

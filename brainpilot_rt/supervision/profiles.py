@@ -14,10 +14,11 @@ from typing_extensions import override
 
 from brainpilot_rt.agents.definition import AgentDefinition, RequestContext, define_agent
 from brainpilot_rt.aiokit.sources import Clock, NewId
+from brainpilot_rt.context.materials import NONE, Materials
 from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.eventlog.ledger import Ledger
-from brainpilot_rt.supervision import agent_records
+from brainpilot_rt.supervision import agent_materials, agent_records
 from brainpilot_rt.supervision.agent_limits import AGENT, LIMIT, AgentLimits
 from brainpilot_rt.supervision.agent_records import Changes, FileType, Lifecycle, Profile
 from brainpilot_rt.supervision.client_tools import CallClient, client_tools, described
@@ -260,6 +261,14 @@ class AgentProfiles:
         """The texts of a kind that an agent reads, oldest first."""
         found = self._records.of(FILE).items()
         return [body for key, body in found if key.startswith(f"{agent}/{kind}/")]
+
+    def materials(self, agent: AgentName) -> Materials:
+        """What an agent brings along to read; nothing when it is not registered."""
+        if not self.knows(agent):
+            return NONE
+        return agent_materials.materials(
+            self.get(agent), self.files(agent, "workspace"), self.files(agent, "reference")
+        )
 
     # --- what runs --------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from brainpilot_rt.context.agents_file import read_agents_files
+from brainpilot_rt.context.materials import NONE, Materials
 from brainpilot_rt.context.references import Reference, reference, reference_source
 from brainpilot_rt.context.skills import fitting
 from brainpilot_rt.context.sources import Piece, Source
@@ -55,16 +56,24 @@ class Sources:
         self._kept: dict[tuple[str, str], tuple[_Stamp, str]] = {}
 
     def gather(
-        self, agent: AgentName, tree: Workspace, skills: Sequence[Skill], query: str
+        self,
+        agent: AgentName,
+        tree: Workspace,
+        skills: Sequence[Skill],
+        query: str,
+        given: Materials = NONE,
     ) -> tuple[Source, ...]:
-        """SOUL, SKILL, WORKSPACE and REFERENCE as they are now. Never fails for what it reads."""
+        """SOUL, SKILL, WORKSPACE and REFERENCE as they are now. Never fails for what it reads.
+
+        `given`: what a registered agent brings along.
+        """
         folder = self._agents / agent
         own = Workspace(folder) if folder.is_dir() else None
         return (
             self._soul(own, tree),
-            self._skill(skills, query),
-            self._workspace(tree),
-            self._reference(own, tree, query),
+            self._skill(skills, query, given),
+            self._workspace(tree, given),
+            self._reference(own, tree, query, given),
         )
 
     def _soul(self, own: Workspace | None, tree: Workspace) -> Source:
@@ -80,18 +89,18 @@ class Sources:
             warnings=(*warnings,),
         )
 
-    def _skill(self, skills: Sequence[Skill], query: str) -> Source:
+    def _skill(self, skills: Sequence[Skill], query: str, given: Materials) -> Source:
         fits = fitting(offered(skills), query, SKILLS_MAX)
         return Source(
             name="skill",
             label=f"skills that may fit; read one with skill_search · {_DATA}",
-            pieces=tuple(
-                Piece(self._redact(_described(one)), whole=True, untrusted=one.scope == "project")
-                for one in fits
+            pieces=(
+                *given.skills(),
+                *(_offered(one, self._redact(_described(one))) for one in fits),
             ),
         )
 
-    def _workspace(self, tree: Workspace) -> Source:
+    def _workspace(self, tree: Workspace, given: Materials) -> Source:
         try:
             notes, warnings = read_agents_files(tree)
             recent = _recent(tree)
@@ -104,13 +113,19 @@ class Sources:
             name="workspace",
             label=f"files of the work tree · {_DATA}",
             listed=tuple(Piece(line, whole=True) for line in ["Changed last:", *lines] if recent),
-            pieces=(Piece(self._redact(notes), untrusted=True),) if notes else (),
+            pieces=(
+                *given.working(),
+                *((Piece(self._redact(notes), untrusted=True),) if notes else ()),
+            ),
             warnings=tuple(warnings),
         )
 
-    def _reference(self, own: Workspace | None, tree: Workspace, query: str) -> Source:
+    def _reference(
+        self, own: Workspace | None, tree: Workspace, query: str, given: Materials
+    ) -> Source:
         warnings: list[str] = []
         found = [
+            *given.references,
             *(self._references(own, opened=False, warnings=warnings) if own else ()),
             *self._references(tree, opened=True, warnings=warnings),
         ]
@@ -171,6 +186,10 @@ class Sources:
             self._kept.clear()
         self._kept[key] = (stamp, text)
         return text
+
+
+def _offered(skill: Skill, text: str) -> Piece:
+    return Piece(text, whole=True, untrusted=skill.scope == "project")
 
 
 def _described(skill: Skill) -> str:

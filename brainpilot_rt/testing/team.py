@@ -219,6 +219,12 @@ class Setup:
     audited: bool = True
     """Look for work without a terminal record when the team has ended (I-12)."""
 
+    def conversations(self, log: EventLog, hub: Hub) -> Conversations:
+        """As many as the settings say."""
+        agents = self.agents
+        chars_max = agents.context_chars_max
+        return Conversations(log, hub, keep_max=agents.conversations_max, chars_max=chars_max)
+
     def settings(self, root: Path) -> Settings:
         """The tree of settings."""
         return settings_in(
@@ -256,16 +262,13 @@ class _Parts:
         self.traces = Traces(log, hub)
         memories = Memories(log, hub.listen, self.manager.dispatch, clock)
         self.worktrees = Worktrees(self.manager, root / "data", root / "mail", {})
-        settings = setup.agents
         tools = [*team_tools(), *planning_tools(), *memory_tools(memories), *setup.tools]
         self.organs = Organs(
             manager=self.manager,
             hub=hub,
             log=log,
             liveness=self.liveness,
-            conversations=Conversations(
-                log, hub, keep_max=settings.conversations_max, chars_max=settings.context_chars_max
-            ),
+            conversations=setup.conversations(log, hub),
             stream=stream,
             model_of=lambda _provider, _model: None,
             tools=partial(self._tools, tools),
@@ -274,6 +277,7 @@ class _Parts:
             skills=Skills((), log, self.manager.record),
             shown=Shown(log, hub, Sources(root / "agents")),
             profile=self._profile,
+            materials=self.register.kept.agents.materials,
             grants=self.register.crew.grants,
             prompts=dict,
             memories=memories,
@@ -283,7 +287,7 @@ class _Parts:
             tasks=self.tasks,
             clock=clock,
             new_id=new_id,
-            settings=settings,
+            settings=setup.agents,
             thinking=setup.thinking,
             free=lambda _model: setup.free,
             attempts_max=setup.limits.attempts_max,

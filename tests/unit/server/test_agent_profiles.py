@@ -205,6 +205,29 @@ async def test_a_file_says_who_an_agent_is_from_its_next_run_on(tmp_path: Path):
         assert await refused(answer) == (400, "invalid_body")
 
 
+async def test_what_is_put_for_an_agent_is_read_in_its_next_turn(tmp_path: Path):
+    async with world(tmp_path) as at:
+        await at.bootstrap()
+        metadata = {"skill": {"domain": "ornithology", "standards": ["count twice"]}}
+        await at.http.patch(f"/v1/agent/profiles/{BOT}", json={"metadata": metadata})
+        working = {"agent_id": BOT, "filename": "today.md", "file_type": "workspace"}
+        await at.http.put("/v1/workspace/files", json={**working, "content": "Twelve herons."})
+        guide = {"agent_id": BOT, "filename": "guide.md", "file_type": "reference"}
+        kept = {**guide, "content": "Herons stand still.", "description": "about herons"}
+        await at.http.put("/v1/workspace/files", json=kept)
+        at.model.say(BOT, "Twelve.")
+        await at.run("How many herons stand still?")
+        read = at.model.requests[0].system
+        for text in (
+            "ornithology",
+            "count twice",
+            "Twelve herons.",
+            "about herons",
+            "stand still.",
+        ):
+            assert text in read
+
+
 async def test_a_token_is_never_written_into_the_log(tmp_path: Path):
     async with world(tmp_path) as at:
         headers = {"idempotency-key": "once"}
