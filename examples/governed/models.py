@@ -1,4 +1,4 @@
-"""Three invented models behind one OpenAI-compatible address, for `run.py`: scripted, no network.
+"""Three invented models at an OpenAI-compatible address, for `run.py`: scripted, no network.
 
 `liner` is careful, slow and dear, `cutter` careful, quick and fair, `skiff` cheap, slow and
 careless. What they say follows a script, whichever is asked; the usage they report is what was sent
@@ -16,13 +16,14 @@ from typing import Any
 
 from typing_extensions import override
 
-PROVIDER = "harbour"
+PROVIDERS = {"harbour": ("liner", "skiff"), "yard": ("cutter",)}
+"""The two who offer them, as far as the daemon knows; the first model is the default."""
 COSTS: dict[str, dict[str, float]] = {
     "liner": {"input": 16.0, "output": 80.0},
     "cutter": {"input": 1.2, "output": 6.0, "cacheRead": 0.6},
     "skiff": {"input": 0.8, "output": 4.0, "cacheRead": 0.4},
 }
-"""US dollars for a million tokens, as they stand in `providers.json`. The first is the default."""
+"""US dollars for a million tokens, as they stand in `providers.json`."""
 WAITS_S = {"liner": 0.30, "cutter": 0.05, "skiff": 0.35}
 """Until it begins to speak."""
 
@@ -65,8 +66,7 @@ THE_REPORT = (
         thought=700,
     ),
     Said(
-        f"Three things matter. Whoever reads the gauge should write to the keeper, {MAIL}. "
-        "I write the report.",
+        f"Whoever reads the gauge should write to {MAIL}. I write the report.",
         (("write", {"path": REPORT, "content": TEXT}),),
         thought=3000,
     ),

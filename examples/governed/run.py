@@ -12,6 +12,7 @@ another terminal. In the end the books are compared. `--json` prints the events 
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # so that this runs as a module of the tests, too
 
-from models import COSTS, HARBOUR_LOG, LOG, MAIL, PROVIDER, REPORT, TEXT, Harbour, harbour  # noqa: E402
+from models import COSTS, HARBOUR_LOG, LOG, MAIL, PROVIDERS, REPORT, TEXT, Harbour, harbour  # noqa: E402
 from timeline import Event, Timeline, usd  # noqa: E402
 
 AGENT = "harbour-clerk"
@@ -33,7 +34,7 @@ JOB = "Look into the workspace and tell me in a sentence what is there."
 REQUEST = f"Read {LOG}, write a short report to {REPORT} and check each line of it."
 CAP_USD = 0.05
 DAILY_USD = 1.0
-SEED = 7
+SEED = 2
 """Of the router's dice: the same choices every time."""
 PATIENCE_S = 60.0
 
@@ -45,14 +46,16 @@ class Daemon:
         data = folder / "data"
         (data / "bp_template").mkdir(parents=True, exist_ok=True)
         (data / "config.toml").write_text(f"[routing]\nseed = {SEED}\n", encoding="utf-8")
-        listed = [{"id": name, "cost": cost} for name, cost in COSTS.items()]
-        profile = {
-            "id": PROVIDER,
-            "api": "openai-completions",
-            "baseUrl": models.url,
-            "models": listed,
-        }
-        providers = {"profiles": [profile], "selectedProfileId": PROVIDER}
+        profiles = [
+            {
+                "id": provider,
+                "api": "openai-completions",
+                "baseUrl": models.url,
+                "models": [{"id": name, "cost": COSTS[name]} for name in offered],
+            }
+            for provider, offered in PROVIDERS.items()
+        ]
+        providers = {"profiles": profiles, "selectedProfileId": profiles[0]["id"]}
         file = data / "bp_template" / "providers.json"
         file.write_text(json.dumps(providers, indent=1), encoding="utf-8")
         self.env = {"PATH": os.defpath, "HOME": str(folder), "BP_DATA_DIR": str(data)}
@@ -119,9 +122,8 @@ def govern(daemon: Daemon) -> None:
     )
     pii = {"id": "pii", "actions": {"output": "redact"}}
     daemon.call("PUT", "/v1/guardrails/config", {"providers": [pii]})
-    rules = daemon.call("GET", "/v1/firewall/config")
-    guarded = {"protectedPaths": [*rules["protectedPaths"], "reports/*"]}
-    daemon.call("PUT", "/v1/firewall/config", guarded)
+    asks = {"tool_name": "write", "requires_approval": True}
+    daemon.call("PUT", "/v1/mcp/governance/policy", asks)
 
 
 def learn(daemon: Daemon) -> str:
@@ -147,7 +149,7 @@ def governed_run(daemon: Daemon, session: str) -> Iterator[Event]:
 def approve(daemon: Daemon, call_id: str) -> list[tuple[str, str]]:
     """Another terminal: look what waits, say yes. Commands, and what they printed."""
     typed = [("approvals",), ("approvals", "approve", call_id, "--note", "go on")]
-    return [(" ".join(("brainpilot-rt", *words)), daemon.typed(*words)) for words in typed]
+    return [(shlex.join(("brainpilot-rt", *words)), daemon.typed(*words)) for words in typed]
 
 
 def checks(daemon: Daemon, models: Harbour, events: list[Event]) -> Iterator[tuple[str, bool]]:
@@ -240,7 +242,8 @@ def main(words: list[str] | None = None) -> int:
             session = learn(daemon)
             shown.elsewhere("brainpilot-rt route", daemon.typed("route"))
             events: list[Event] = []
-            shown.say(f"{AGENT} may spend {usd(CAP_USD)} on: {REQUEST}")
+            shown.say(f"\n{AGENT} may spend {usd(CAP_USD)} on this, and {usd(DAILY_USD)} a day:")
+            shown.say(f"  {REQUEST}\n", "bold")
             for event in governed_run(daemon, session):
                 events.append(event)
                 if chosen.json:
@@ -251,7 +254,8 @@ def main(words: list[str] | None = None) -> int:
                         for command, printed in approve(daemon, call_id):
                             shown.elsewhere(command, printed)
             budget = ("budget", "--agent", AGENT)
-            shown.elsewhere(" ".join(("brainpilot-rt", *budget)), daemon.typed(*budget))
+            shown.elsewhere(shlex.join(("brainpilot-rt", *budget)), daemon.typed(*budget))
+            shown.say("")
             held = True
             for claim, holds in checks(daemon, models, events):
                 held = held and holds

@@ -17,8 +17,8 @@ def _shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _running(_: Event) -> Line:
-    return "running", "", "dim"
+def _running(event: Event) -> Line:
+    return "running", str(event["agentId"]), "dim"
 
 
 def _model(event: Event) -> Line:
@@ -58,7 +58,7 @@ def _saved(event: Event) -> Line:
 
 def _warning(event: Event) -> Line:
     left = f"{usd(event['spentUsd'])} of {usd(event['capUsd'])} are spent"
-    return "budget", f"WARNING, more than {event['threshold']:.0%}: {left}", "bold yellow"
+    return "budget", f"WARNING, {event['threshold']:.0%} reached: {left}", "bold yellow"
 
 
 def _idle(event: Event) -> Line:
