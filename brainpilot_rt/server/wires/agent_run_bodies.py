@@ -16,8 +16,6 @@ Body: TypeAlias = dict[str, Any]
 View: TypeAlias = Literal["run", "managed"]
 """`run`: a run ends and its stream with it. `managed`: a session goes idle and stays."""
 
-_STRATEGIES: Final = {"pinned": "pinned", "only": "single"}
-"""Any other phase is one of the sampling router, which is known by one name; see `phase`."""
 _SCOPES: Final = {
     "run": "run",
     "root": "run",
@@ -62,7 +60,7 @@ def selected(event: ev.ModelSelected, turn: int) -> Body:
     body: Body = {
         "model": event.model.model,
         "provider": event.model.provider,
-        "strategy": _STRATEGIES.get(event.phase, "thompson"),
+        "strategy": "pinned" if event.phase == "pinned" else "thompson",
         "reason": event.reason,
         "turnIndex": turn,
         "phase": event.phase,
