@@ -306,6 +306,50 @@ MUTANTS: Final[Sequence[Mutant]] = (
         ("tests/unit/sessions",),
     ),
     Mutant(
+        "what calls under way hold is free for others",
+        (
+            Edit(
+                "brainpilot_rt/governance/budgets.py",
+                "return self.cap - self.spent - self.held",
+                "return self.cap - self.spent",
+            ),
+        ),
+        ("tests/unit/supervision/test_budgets.py",),
+    ),
+    Mutant(
+        "a model is asked before its reservation is durable",
+        (
+            Edit(
+                "brainpilot_rt/supervision/calls.py",
+                "            await self._sink.record(selected, *reserved)",
+                "            self._sink.hold(selected, *reserved)",
+            ),
+        ),
+        ("tests/realtime/daemon/test_governed_kills.py",),
+    ),
+    Mutant(
+        "calls of the crossing turn still run",
+        (
+            Edit(
+                "brainpilot_rt/supervision/toolports.py",
+                "        if self._spent():",
+                "        if False:",
+            ),
+        ),
+        ("tests/flows/team/test_governed_turns.py",),
+    ),
+    Mutant(
+        "a yes to one call is a yes to the next",
+        (
+            Edit(
+                "brainpilot_rt/governance/approvals.py",
+                "return within and not grant.spent and grant.digest == asked.digest",
+                "return within",
+            ),
+        ),
+        ("tests/unit/governance/test_approvals.py",),
+    ),
+    Mutant(
         "a slow stream skips what it missed",
         (
             Edit(
