@@ -10,22 +10,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from brainpilot_rt.domain.governing import ApprovalDecision, ApprovalScope
-from brainpilot_rt.domain.values import Value
 
 _ONCE_ONLY: Final = frozenset({"command_injection", "prompt_injection"})
 """A suspicion about these very arguments says nothing about the next ones."""
-
-
-class ApprovalTerms(Value):
-    """How long a question stands, and what becomes of it when nobody is there."""
-
-    expires_after_s: int | None = 86_400
-    """None: for ever."""
-    unattended: Literal["wait", "deny"] = "wait"
-    """Without a viewer: wait as long as with one, for whoever comes; or say no at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,33 +82,6 @@ def covers(grant: Grant, asked: Asked, now_ms: int) -> bool:
 def is_over(expires_ms: int | None, now_ms: int) -> bool:
     """Whether a question or a yes has expired."""
     return expires_ms is not None and now_ms >= expires_ms
-
-
-def on_request(
-    terms: ApprovalTerms, *, viewers: int, now_ms: int
-) -> tuple[ApprovalDecision | None, int | None]:
-    """What the owner's terms decide at once (None: wait for a person), and when it expires."""
-    if not viewers and terms.unattended == "deny":
-        return "denied", None
-    lasts_s = terms.expires_after_s
-    return None, None if lasts_s is None else now_ms + lasts_s * 1000
-
-
-def settled(
-    standing: ApprovalDecision | None,
-    wanted: ApprovalDecision,
-    *,
-    expires_ms: int | None,
-    now_ms: int,
-) -> ApprovalDecision | None:
-    """The decision to record; None when one stands already: the first word counts.
-
-    A yes that comes too late is an expiry, whether or not anybody has noticed the time. A no that
-    comes too late is a no.
-    """
-    if standing is not None:
-        return None
-    return "expired" if wanted == "approved" and is_over(expires_ms, now_ms) else wanted
 
 
 def scopes_of(reasons: Iterable[str]) -> tuple[ApprovalScope, ...]:

@@ -103,11 +103,6 @@ class Inspection:
         return severity(self.action)
 
     @property
-    def downgrades(self) -> bool:
-        """A hint to the router: a cheaper model will do from here on."""
-        return any(one.action == "downgrade" for one in self.findings)
-
-    @property
     def refusal(self) -> str:
         """Why the call does not run, for the model; empty when it does."""
         against = [str(one) for one in self.findings if one.action == "block"]

@@ -68,11 +68,6 @@ class FrameRing:
         """The position after the newest frame."""
         return self._frames.head
 
-    @property
-    def bytes_held(self) -> int:
-        """Bytes of the frames in the ring."""
-        return self._frames.bytes
-
     def push(self, frame: Frame) -> None:
         """Add a frame, wake who waits, drop what is over the bound, stop who is too far behind."""
         self._joined.clear()

@@ -14,6 +14,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.memory import Block
 from brainpilot_rt.governance.audit import AuditRow, CallRow, MemoryRow, Operation
+from brainpilot_rt.governance.firewall import interception
 from brainpilot_rt.governance.inspections.requests import FirewallConfig
 from brainpilot_rt.models.bandit import WINDOW_DAYS
 from brainpilot_rt.server.bodies import parse_object, read_body
@@ -28,8 +29,6 @@ from brainpilot_rt.supervision.insight import ROWS_MAX
 
 OPERATIONS: Final = get_args(Operation)
 _BLOCKS: Final = get_args(Block)
-_SEVERITY: Final = {"block": "high", "ask": "medium", "downgrade": "medium", "substitute": "medium"}
-"""Of what the firewall did; anything else is `low`."""
 _QUIET: Final = (
     "memory_summarised",
     "memory_evicted",
@@ -171,21 +170,14 @@ def _firewall_json(config: FirewallConfig) -> dict[str, Any]:
 def _interception(recorded: ev.Recorded) -> dict[str, Any]:
     judged = recorded.event
     assert isinstance(judged, ev.ToolJudged)
-    verdict = {
-        "toolName": judged.tool,
-        "action": judged.action,
-        "reasons": list(judged.reasons),
-    }
     return {
         "id": f"{recorded.session}:{recorded.seq}",
-        "severity": _SEVERITY.get(judged.action, "low"),
         "actorId": judged.agent,
         "actorType": "agent",
-        "resource": judged.tool,
         "sessionId": recorded.session,
         "callId": judged.call_id,
-        "details": {"action": judged.action, "verdicts": [verdict]},
         "createdAt": iso(recorded.at_ms),
+        **interception(judged.tool, judged.action, judged.reasons),
     }
 
 

@@ -9,16 +9,13 @@ from hypothesis import strategies as st
 
 from brainpilot_rt.domain.governing import ApprovalScope
 from brainpilot_rt.governance.approvals import (
-    ApprovalTerms,
     Asked,
     Grant,
     answer_text,
     covers,
     decision_problem,
     digest,
-    on_request,
     scopes_of,
-    settled,
 )
 
 pytestmark = pytest.mark.fault("S17")
@@ -130,22 +127,6 @@ def test_a_wider_yes_does_not_answer_another_question():
     suspicious = replace(ASKED, codes=frozenset({"command_injection"}))
     assert not covers(grant("agent", codes=suspicious.codes), suspicious, 0)
     assert covers(grant("once", codes=suspicious.codes), suspicious, 0)
-
-
-def test_the_first_word_counts_and_a_late_yes_is_none():
-    assert settled(None, "approved", expires_ms=10, now_ms=9) == "approved"
-    assert settled(None, "approved", expires_ms=10, now_ms=10) == "expired"
-    assert settled(None, "denied", expires_ms=10, now_ms=99) == "denied"
-    assert settled(None, "approved", expires_ms=None, now_ms=99) == "approved"
-    assert settled("denied", "approved", expires_ms=None, now_ms=0) is None
-
-
-def test_without_a_viewer_the_owners_terms_decide():
-    waits = ApprovalTerms(expires_after_s=60)
-    assert on_request(waits, viewers=0, now_ms=5) == (None, 60_005)
-    denies = ApprovalTerms(expires_after_s=None, unattended="deny")
-    assert on_request(denies, viewers=0, now_ms=5) == ("denied", None)
-    assert on_request(denies, viewers=1, now_ms=5) == (None, None)
 
 
 def test_a_suspicion_about_arguments_is_decided_for_this_call_only():
