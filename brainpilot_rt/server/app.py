@@ -46,6 +46,7 @@ from brainpilot_rt.server.routes.guardrails import GuardrailRoutes, guardrail_ro
 from brainpilot_rt.server.routes.intelligence import IntelligenceRoutes, intelligence_rows
 from brainpilot_rt.server.routes.managed import managed_rows
 from brainpilot_rt.server.routes.mcp import McpRoutes, mcp_rows
+from brainpilot_rt.server.routes.mcp_connect import McpConnectRoutes, mcp_connect_rows
 from brainpilot_rt.server.routes.memory import EditBody, MemoryRoutes, RememberBody
 from brainpilot_rt.server.routes.memory_v1 import SharedMemoryRoutes, shared_memory_rows
 from brainpilot_rt.server.routes.openai import OpenAiRoutes, openai_rows
@@ -272,6 +273,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
     counters = Counters()
     backend.listen(counters.fold)
     service = ServiceRoutes(backend, config, hub, counters)
+    connect = McpConnectRoutes(config, backend.version)
     rows = [
         *_service_rows(service),
         *_session_rows(SessionRoutes(backend, config)),
@@ -285,6 +287,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *profile_rows(AgentProfileRoutes(backend, config)),
         *limit_rows(AgentLimitRoutes(backend, config)),
         *mcp_rows(McpRoutes(backend, config)),
+        *mcp_connect_rows(connect),
         *approval_rows(ApprovalRoutes(backend, config)),
         *agent_run_rows(AgentRunRoutes(backend, config, RunStreams(backend, hub))),
         *intelligence_rows(IntelligenceRoutes(backend, config, hub)),
@@ -317,6 +320,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         routes=[Route(path, Resource(group, shared)) for path, group in _by_path(rows).items()],
         middleware=[Middleware(Guard, rules, counters.refuse)],
     )
+    connect.app = app.router
     app.router.redirect_slashes = False
     app.router.default = _nothing_here
     app.state.streams = streams

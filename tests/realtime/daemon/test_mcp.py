@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from brainpilot_rt.testing.daemon import DaemonHome, RunningDaemon
+from brainpilot_rt.tools.mcp.config import ServerConfig
 from tests.realtime.daemon.world import finished, get, logged, of_type, say, session, until
 from tests.realtime.mcp.test_servers import (
     EVERYTHING,
@@ -19,7 +20,8 @@ from tests.realtime.mcp.test_servers import (
     free_port,
     needs_everything,
 )
-from tests.realtime.mcp.world import CHAOS
+from tests.realtime.mcp.world import CHAOS, pool_of, told
+from tests.realtime.mcp.world import call as tool_call
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(90)]
 
@@ -109,8 +111,8 @@ async def test_a_model_calls_servers_we_did_not_write(tmp_path: Path):
     async with home(tmp_path, **servers).running() as daemon:
         echoed = await call(daemon, "mcp__every__echo", message="hi")
         assert (echoed["status"], echoed["content"]) == ("completed", "Echo: hi")
-        told = await call(daemon, "mcp__time__get_current_time", timezone="UTC")
-        assert '"timezone": "UTC"' in told["content"]
+        clock = await call(daemon, "mcp__time__get_current_time", timezone="UTC")
+        assert '"timezone": "UTC"' in clock["content"]
         status = await get(daemon, "/mcp/status")
         assert {one["name"]: one["state"] for one in status["servers"]} == {
             "every": "ready",
@@ -350,3 +352,43 @@ async def test_servers_at_the_command_line(tmp_path: Path):
         assert (nobody.code, "no MCP server" in nobody.err) == (1, True)
         await say(daemon, made, "[[tool:mcp__theirs__deploy {}]]")
         assert await asked(daemon, made)
+
+
+async def test_the_daemon_is_an_mcp_server_itself(tmp_path: Path):
+    async with home(tmp_path).running() as daemon:
+        address = f"{daemon.url}/v1/mcp/connect"
+        headers = {"Authorization": f"Bearer {daemon.token}"}
+        config = ServerConfig(name="team", kind="http", url=address, headers=headers)
+        async with pool_of(config, folder=tmp_path) as pool:
+            assert told(pool, "team")["protocol"] == "2026-07-28"
+            effects = {one.definition.tool: one.spec.effect.value for one in pool.tools()}
+            assert effects == {
+                "run_agent": "irreversible",
+                "list_sessions": "pure",
+                "get_session_events": "pure",
+            }
+
+            async def ask(tool: str, **arguments: object) -> Json:
+                output = await tool_call(pool, tmp_path, f"mcp__team__{tool}", **arguments)
+                assert not output.failed, output.content
+                return json.loads(output.content)
+
+            ran = await ask("run_agent", agent="librarian", message="hello")
+            assert (ran["reason"], ran["text"]) == ("completed", "mock reply from librarian")
+            listed = await ask("list_sessions", agent="librarian")
+            assert [one["id"] for one in listed["sessions"]] == [ran["sessionId"]]
+            seen = await ask("get_session_events", agent="librarian", session_id=ran["sessionId"])
+            assert seen["events"][-1]["type"] == "session.status_ended"
+            unknown = await tool_call(
+                pool, tmp_path, "mcp__team__run_agent", agent="nobody-there", message="x"
+            )
+            assert unknown.failed
+            assert "there is no agent" in unknown.content
+        old: Json = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        accept = {"accept": "application/json, text/event-stream"}
+        listing = await daemon.http.post("/v1/mcp/connect", json=old, headers=accept)
+        assert len(listing.json()["result"]["tools"]) == 3
+        assert (await daemon.http.get("/v1/mcp/connect")).status_code == 405
+        stranger = {**accept, "authorization": "Bearer wrong"}
+        refused = await daemon.http.post("/v1/mcp/connect", json=old, headers=stranger)
+        assert refused.status_code == 401
