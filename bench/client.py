@@ -9,6 +9,7 @@ and memory from outside, for exactly the time that its own clock runs.
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,9 @@ TURN_ENDED = b'"op":"finished"'
 HOST_TURN = b'"name":"host_turn"'
 GIVE_UP_S = 120.0
 QUIET_S = 0.05
+LINES = 32
+STUCK_S = 5.0
+ESTABLISHED = "01"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -562,9 +566,114 @@ def durable_drop(home: Path, name: str, data: bytes) -> float:
     return moment
 
 
+class Crowd:
+    """Sessions that each begin one run."""
+
+    def __init__(self, peer: Peer, answer: Answer, probe: str, model_port: int) -> None:
+        self._peer = peer
+        self._answer = answer
+        self._probe = probe
+        self._model_port = model_port
+        self.sessions: list[str] = []
+
+    async def at_work(self) -> int:
+        """Runs at work now, as `/metrics` says."""
+        line = await http(self._peer)  # one that was idle may be closed by now
+        found = await line.send(self._peer.request("GET", "/metrics"))
+        assert line.transport is not None
+        line.transport.close()
+        return json.loads(found)["runningAgents"]
+
+    async def each(self, what: str, path: str, body: object, those: Sequence[str]) -> None:
+        """Post to each of these sessions, on `LINES` connections."""
+
+        async def work(at: int) -> None:
+            line = await http(self._peer)
+            for session in those[at::LINES]:
+                request = self._peer.request("POST", f"/sessions/{session}/{path}", body)
+                start = time.perf_counter()
+                await line.send(request)
+                self._answer.note(what, time.perf_counter() - start)
+
+        await all_of(*map(work, range(LINES)))
+
+    async def begin(self, what: str, those: Sequence[str], wanted: int) -> int:
+        """Say something in each, until all wait for the model; how many of them it knows of."""
+        await self.each(what, "messages", {"content": "Tell me what the report says."}, those)
+        asked, since = 0, time.perf_counter()
+        while asked < wanted and time.perf_counter() - since < STUCK_S:
+            await asyncio.sleep(QUIET_S)
+            now = connections(self._model_port)
+            asked, since = (now, time.perf_counter()) if now > asked else (asked, since)
+        await settled(self._peer)
+        return asked
+
+    async def look(self, when: str) -> None:
+        """What the daemon's probe saw since it was asked last."""
+        path = Path(self._probe)
+
+        def written() -> str:
+            path.unlink(missing_ok=True)
+            os.kill(self._peer.pid, signal.SIGUSR2)
+            ends_at = time.monotonic() + GIVE_UP_S
+            while not path.exists() and time.monotonic() < ends_at:
+                time.sleep(QUIET_S)
+            return path.read_text(encoding="ascii")
+
+        seen = json.loads(await asyncio.to_thread(written))
+        self._answer.extra |= {f"{when}_{name}": value for name, value in seen.items()}
+
+
+def connections(port: int) -> int:
+    """Of a server on this machine."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    ours = [line.split() for line in lines]
+    return sum(each[1].endswith(f":{port:04X}") and each[3] == ESTABLISHED for each in ours)
+
+
+async def waits(peer: Peer, *, count: int, for_s: float, probe: str, model_port: int) -> Answer:
+    """Begin so many runs, each in a session of its own; look while they wait; then stop all."""
+    answer = Answer()
+    crowd = Crowd(peer, answer, probe, model_port)
+    line = await http(peer)
+    crowd.sessions = [await new_session(peer, line) for _ in range(count)]
+    await settled(peer)
+    await crowd.begin("first", crowd.sessions[:1], 1)  # loads what only a model call needs
+    await crowd.look("before")
+    start = time.perf_counter()
+    with Watch(peer, answer):
+        answer.extra["asked"] = await crowd.begin("accepted", crowd.sessions[1:], count)
+    answer.extra["begin_s"] = time.perf_counter() - start
+    answer.extra["kb_each"] = answer.extra["rss_growth_mb"] * 1024 / count
+    answer.extra["at_work"] = await crowd.at_work()
+    await crowd.look("beginning")
+    cpu = peer.cpu_s()
+    await asyncio.sleep(for_s)
+    answer.extra["waiting_cpu_percent"] = (peer.cpu_s() - cpu) / for_s * 100
+    await crowd.look("waiting")
+    start = time.perf_counter()
+    await crowd.each("stopped", "interrupt", {}, crowd.sessions)
+    answer.extra["stop_s"] = time.perf_counter() - start
+    await crowd.look("stopping")
+    answer.extra["at_work_in_the_end"] = await crowd.at_work()
+    return answer
+
+
 JOBS: dict[str, Callable[..., Awaitable[Answer]]] = {
     job.__name__: job
-    for job in (gets, creates, runs, ran_once, holds, fans, stalls, histories, resumes, letters)
+    for job in (
+        gets,
+        creates,
+        runs,
+        ran_once,
+        holds,
+        fans,
+        stalls,
+        histories,
+        resumes,
+        letters,
+        waits,
+    )
 }
 
 

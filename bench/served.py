@@ -220,7 +220,8 @@ class Bare(asyncio.Protocol):
 class Model(asyncio.Protocol):
     """Streams a reply of so many tokens, flat out or at so many a second.
 
-    The model's name says how: `t<tokens>r<rate>`, rate 0 meaning flat out.
+    The model's name says how: `t<tokens>r<rate>`, rate 0 meaning flat out. `t2r0.001` says one
+    token, and nothing for the next thousand seconds.
     """
 
     @override
@@ -244,9 +245,9 @@ class Model(asyncio.Protocol):
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        self._say(0, int(tokens), int(rate))
+        self._say(0, int(tokens), float(rate))
 
-    def _say(self, said: int, tokens: int, rate: int) -> None:
+    def _say(self, said: int, tokens: int, rate: float) -> None:
         step = 1 if rate else 16
         parts = [_chunk({"content": f"tok{n} "}) for n in range(said, min(tokens, said + step))]
         self._transport.write(b"".join(parts))
