@@ -2,13 +2,16 @@
 
 The session has 10,000 remembered items, 40 files and a conversation of some dozens of messages. An
 operation is all that happens between two model calls of a run: live files are looked at, sections
-are chosen, the prompt is put together. `warm` asks for the same again, as the turns of one run do;
-`changed` has another message each time, so everything is ranked anew. The floor is the part that
-nothing can avoid: on a thread, look at the same files and read those that are shown; then join and
-digest a prompt of the same size.
+are chosen, the prompt is put together, and the guardrails look at what was said. `warm` asks for
+the same again, as the turns of one run do; `changed` has another message each time, so everything
+is ranked and judged anew; `long` brings a message of 16 KB each time. `scan_p50_us` is the part of
+the guardrails, and `found` how many messages they had something to say about. The floor is the part
+that nothing can avoid: on a thread, look at the same files and read those that are shown; then join
+and digest a prompt of the same size.
 """
 
 import asyncio
+import statistics
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ from brainpilot_rt.testing.team import SESSION, Team, plain_profile, team
 
 ITEMS = 10_000
 FILES = 40
+RUN = RunId("run_bench")
 SAID = 12
 SECTIONS: tuple[SectionName, ...] = ("findings", "lessons", "playbooks", "reflection")
 WORDS = (
@@ -67,17 +71,29 @@ def fill(tree: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """What one operation came to."""
+
+    prompt_chars: int
+    scan_s: float
+    found: int
+
+
+@dataclass(frozen=True)
 class Ready:
     """A session with everything in it, and one run's context."""
 
     crew: Team
     context: RunContext
 
-    async def assemble(self, history: list[Message]) -> str:
-        """What happens before a model call; the system prompt."""
+    async def assemble(self, history: list[Message]) -> Looked:
+        """What happens before a model call."""
         await self.context.prepare(0)
         assembled, _ = self.context.assemble(history, "", "")
-        return assembled.system
+        start = time.perf_counter()
+        guards = self.crew.organs.governing.guards
+        _, fired, _ = await guards.incoming(assembled.messages, RUN, PRINCIPAL, 0)
+        return Looked(len(assembled.system), time.perf_counter() - start, len(fired))
 
     async def history(self) -> list[Message]:
         """The conversation so far."""
@@ -95,34 +111,36 @@ async def ready(stack: AsyncExitStack, place: Place) -> Ready:
     for number in range(SAID):
         await crew.post(f"Tell me about {words(number, 5)}.")
         await crew.settled()
-    identity = RunIdentity(
-        session=SESSION, agent=PRINCIPAL, role=PRINCIPAL, run_id=RunId("run_bench")
-    )
+    identity = RunIdentity(session=SESSION, agent=PRINCIPAL, role=PRINCIPAL, run_id=RUN)
     definition = plain_profile(PRINCIPAL).create(
         RequestContext(session=SESSION, agent=PRINCIPAL, role=PRINCIPAL, model=None)
     )
     return Ready(crew, RunContext(crew.organs, identity, definition))
 
 
-def assembled(place: Place, *, changed: bool) -> Sample:
+def assembled(place: Place, *, changed: bool, said: int = 6) -> Sample:
     """Our contexts."""
 
     async def main() -> Sample:
         async with AsyncExitStack() as stack:
             made = await ready(stack, place)
             history = await made.history()
-            prompt = await made.assemble(history)
+            looked = [await made.assemble(history)]
             meter = Meter()
             with meter as sample:
                 for number in range(place.ops(400, 60)):
                     if changed:
-                        await made.crew.post(f"And what of {words(3 * number + 1, 6)}?")
+                        await made.crew.post(f"And what of {words(3 * number + 1, said)}?")
                         await made.crew.settled()
-                        history = await made.history()
+                        history = (await made.history())[:-1]  # as if it was not answered yet
                     start = time.perf_counter()
-                    prompt = await made.assemble(history)
+                    looked.append(await made.assemble(history))
                     sample.latencies.append(time.perf_counter() - start)
-            sample.extra["prompt_chars"] = float(len(prompt))
+            sample.extra |= {
+                "prompt_chars": looked[-1].prompt_chars,
+                "scan_p50_us": statistics.median(one.scan_s for one in looked[1:]) * 1e6,
+                "found": sum(one.found for one in looked[1:]),
+            }
             return sample
 
     return place.run(main())
@@ -163,12 +181,15 @@ ROWS = (
             "floor": floor,
             "warm": lambda place: assembled(place, changed=False),
             "changed": lambda place: assembled(place, changed=True),
+            "long": lambda place: assembled(place, changed=True, said=2_000),
         },
         (
             Target("p50_us", "warm", 5_000),
             Target("p99_us", "warm", 15_000),
             Target("p50_us", "changed", 5_000),
             Target("p99_us", "changed", 15_000),
+            Target("p50_us", "long", 5_000),
+            Target("p99_us", "long", 15_000),
         ),
     ),
 )
