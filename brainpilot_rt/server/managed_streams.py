@@ -6,6 +6,7 @@ stream ends with the session.
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import suppress
 from typing import Final
 
 from brainpilot_rt.aiokit.broadcast import Lagged
@@ -50,15 +51,16 @@ class ManagedStreams:
                 head = await log.head(session)
                 async for _ in _folded(fold, log, session, head):
                     pass
-                yield _ALIVE
+                loop, due = asyncio.get_running_loop(), 0.0
                 while True:
-                    try:
-                        async with asyncio.timeout(self._keepalive_s):
+                    # By the clock, whatever is heard: of that, the reader may be sent nothing.
+                    if loop.time() >= due:
+                        due = loop.time() + self._keepalive_s
+                        yield _ALIVE
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
                             if not await heard.ready():
                                 return
-                    except TimeoutError:
-                        yield _ALIVE
-                        continue
                     try:
                         items = heard.take()
                     except Lagged:

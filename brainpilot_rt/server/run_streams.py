@@ -8,7 +8,7 @@ does not read is dropped, one that is merely behind goes on from the log.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final
 
 from brainpilot_rt.domain.events import Chunk, Recorded, SessionDeleted
@@ -159,7 +159,12 @@ class RunStreams:
     async def _follow(
         self, session: SessionId, subscriber: Subscriber
     ) -> AsyncGenerator[list[RunFrame] | None, None]:
-        """Frames of a session from its first event on, without end; None is a sign of life."""
+        """Frames of a session from its first event on, without end; None is a sign of life.
+
+        Those come by the clock, whatever the session does: a reader may see nothing of it.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + KEEPALIVE_S
         projector = Projector(session)
         seq = 0
         with self._hearing(session, subscriber) as ear:
@@ -169,6 +174,9 @@ class RunStreams:
                     seq = page[-1].seq
                     yield [frame for one in page for frame in projector.feed(one)]
                 while not ear.missed:
+                    if loop.time() >= due:
+                        due = loop.time() + KEEPALIVE_S
+                        yield None
                     news = [one for one in ear.take() if one.seq > seq]
                     if news:
                         seq = news[-1].seq
@@ -176,11 +184,9 @@ class RunStreams:
                     elif ear.over:
                         return
                     else:
-                        try:
-                            async with asyncio.timeout(KEEPALIVE_S):
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout_at(due):
                                 await ear.news.wait()
-                        except TimeoutError:
-                            yield None
 
     @contextmanager
     def _hearing(self, session: SessionId, subscriber: Subscriber) -> Generator[_Ear]:

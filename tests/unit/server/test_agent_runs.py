@@ -146,6 +146,20 @@ async def test_a_silent_stream_gives_a_sign_of_life(tmp_path: Path):
             assert reader.comments == 3
 
 
+async def test_so_does_one_that_is_shown_nothing_of_a_busy_session(tmp_path: Path):
+    async with world(tmp_path) as at:
+        await at.bootstrap()
+        gate = at.model.hang(BOT)
+        async with at.running() as reader:
+            await reader.until("session.status_running")
+            for n in range(12):
+                await at.crew.backend.update_session(SessionId(reader.session), title=f"t {n}")
+                await asyncio.sleep(KEEPALIVE_S * 0.3)
+            gate.open()
+            await reader.until("session.status_ended")
+            assert reader.comments == 3
+
+
 async def test_streams_end_when_the_daemon_stops(tmp_path: Path):
     async with world(tmp_path) as at:
         await at.bootstrap()

@@ -237,6 +237,24 @@ async def test_a_stream_says_what_happens_from_now_on_and_ends_with_its_session(
         assert start == whole
 
 
+async def test_a_stream_that_shows_nothing_of_a_long_text_gives_signs_of_life(tmp_path: Path):
+    async with world(tmp_path) as at:
+        one = await session(at)
+        gates = [Gate() for _ in range(12)]
+        at.model.say(one["agent"]["id"], *(step for gate in gates for step in ("word ", gate)))
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(read(at.http, f"/v1/sessions/{one['id']}/events/stream"))
+            await asyncio.sleep(1)
+            await send(at, one["id"], said("hi"))
+            for gate in gates:
+                await gate.reached.wait()
+                await asyncio.sleep(5)
+                gate.open()
+            await idle(at, one["id"], "end_turn")
+            await done(at, "DELETE", f"/sessions/{one['id']}")
+        assert reading.result()[0] >= 4
+
+
 async def read(http: httpx.AsyncClient, path: str) -> tuple[int, list[Json]]:
     """Comments and events of a stream, to its end."""
     comments = 0
