@@ -32,6 +32,9 @@ from brainpilot_rt.domain.events import TextFinished
 _Span: TypeAlias = tuple[int, int, str]
 _T = TypeVar("_T")
 
+MARKED: Final = re.compile(r"\[redacted:[A-Za-z0-9_.-]+\]")
+"""What stands where a secret stood."""
+
 _CHARS_MIN: Final = 8
 _CHARS_SURE: Final = 20
 _HEAD_CHARS: Final = 4
