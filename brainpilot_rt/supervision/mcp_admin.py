@@ -112,7 +112,7 @@ class McpAdmin:
 
     async def discover(self, ident: str) -> dict[str, Any]:
         """Connect if need be, and show the tools there are."""
-        await self._groups.refresh()
+        await self._groups.settle()
         found = self._groups.find(ident)
         if found.told["state"] != "ready":
             found = await self._groups.restart(found.id)
@@ -168,7 +168,7 @@ class McpAdmin:
         if said.auth is not None and said.auth.token:
             await self._vault.put(vault_name(name), said.auth.token)
         await self._records.put(SERVER, name, body)
-        await self._groups.refresh()
+        await self._groups.settle()
         return self._json(self._groups.find(name))
 
     def _json(self, one: Found) -> dict[str, Any]:

@@ -196,6 +196,11 @@ class McpGroups:
 
     # --- looking at them --------------------------------------------------------------------
 
+    async def settle(self) -> None:
+        """Look at the user's file and the records again, and wait a little for the servers."""
+        await self.refresh()
+        await self._own.connected(self._on.wait_s)
+
     async def look(self, session: SessionId | None = None) -> None:
         """Look at all files and records again, or at those of one session."""
         await self.refresh()

@@ -48,6 +48,7 @@ from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
+from brainpilot_rt.testing.fake_mcp import FakeMcp
 from brainpilot_rt.testing.fake_memory import MemoryAuthority
 from brainpilot_rt.testing.fake_sessions import FakeSessions
 from brainpilot_rt.testing.overseen import overseen, reading
@@ -71,7 +72,11 @@ class FakeBackend(FakeSessions):
         self.memory = Memories(self.log, self.listen, authority.dispatch, clock)
         self.turns = Turns(self.log)
         self.skills = shelf()
-        self._known = registered(self.log, Hub(clock.now_ms), (clock, new_id), settings_in(folder))
+        self.foreign = FakeMcp()
+        """Whatever MCP server is registered."""
+        sources, settings = (clock, new_id), settings_in(folder)
+        hub, dial = Hub(clock.now_ms), self.foreign.dial
+        self._known = registered(self.log, hub, sources, settings, dial=dial)
         self.agents = self._known.kept.agents
         self.budgets = counted(self.log, self._known, clock, new_id)
         self.oversight = overseen(

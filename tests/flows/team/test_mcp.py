@@ -268,7 +268,8 @@ async def test_a_server_that_does_not_answer_holds_a_run_up_for_a_moment_only(tm
         begun = crew.organs.clock.monotonic()
         await crew.post("Go.")
         await model.arrival("principal")
-        assert crew.organs.clock.monotonic() - begun == pytest.approx(GuardSettings().mcp_wait_s)
+        waited = crew.organs.clock.monotonic() - begun
+        assert waited == pytest.approx(GuardSettings().mcp_wait_s, abs=1)
         await crew.settled()
         await crew.post("Again.")
         await crew.settled()
@@ -292,6 +293,23 @@ async def test_the_file_of_the_user_is_read_again_when_a_run_begins(tmp_path: Pa
             for request in model.requests
         ]
         assert names == [{"mcp__notes__echo", "mcp__notes__look"}, {"mcp__web__echo"}]
+
+
+class _Defect(BaseException):
+    """What no border catches."""
+
+
+async def test_a_crash_in_the_task_of_a_server_concerns_its_tools_alone(tmp_path: Path):
+    notes = FakeMcp(both())
+    notes.refusals.append(_Defect())  # pyright: ignore[reportArgumentType] - it is to be none
+    async with with_notes(tmp_path, calling("Done.", READ, "Done."), notes) as crew:
+        await crew.post("Go.")
+        await crew.settled()
+        assert crew.crashes == []
+        assert await crew.backend.mcp.admin.restart("notes")
+        await crew.post("Again.")
+        await crew.settled()
+        assert notes.calls() == ["look"]
 
 
 # --- calls outside of a run ---------------------------------------------------------------
