@@ -51,8 +51,20 @@ _BAD_OPTION: Final = re.compile(
 )
 
 
+_WORDS: Final = frozenset(
+    {
+        *("remember", "recall", "record_finding", "forget", "record_trace", "send_message"),
+        *("ask_user", "propose_plan", "revise_plan", "close_step", "skill_search", "search"),
+        *("create_trace_node", "update_trace_node", "add_trace_relation", "get_trace_graph"),
+    }
+)
+"""Tools of ours that keep words and hand them to no disk and no shell."""
+
+
 def command_findings(request: ToolRequest, config: FirewallConfig) -> Iterator[Finding]:
     """What stands in the arguments and should not."""
+    if not request.external and request.tool in _WORDS:
+        return
     for one in texts(request):
         if one.kind == "shell":
             reaction = config.on_shell_risk
