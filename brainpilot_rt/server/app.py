@@ -295,7 +295,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
         *guardrail_rows(GuardrailRoutes(backend, config)),
         *shared_memory_rows(SharedMemoryRoutes(backend, config)),
         *provider_rows(ProviderRoutes(backend)),
-        *budget_rows(BudgetRoutes(backend, config)),
+        *budget_rows(BudgetRoutes(backend.budgets, backend.agents, config)),
         *managed_rows(backend, config, hub),
         *openai_rows(OpenAiRoutes(backend, config, hub)),
     ]

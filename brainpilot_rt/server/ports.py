@@ -12,13 +12,6 @@ from brainpilot_rt.domain.events import Chunk, Recorded, Thinking
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import AgentName, CallId, RequestId, SessionId
 from brainpilot_rt.eventlog.port import EventLog
-from brainpilot_rt.server.agents_port import AgentsPort, ApprovalsPort
-from brainpilot_rt.server.budget_port import BudgetPort
-from brainpilot_rt.server.mcp_port import McpPort
-from brainpilot_rt.server.memory_port import MemoryPort
-from brainpilot_rt.server.skills_port import SkillViews
-from brainpilot_rt.server.trace_port import TraceViews
-from brainpilot_rt.server.turns_port import TurnViews
 from brainpilot_rt.sessions.views import LetterView, OpenText, SessionSummary, SessionView
 from brainpilot_rt.supervision.answers import (
     Interrupted,
@@ -27,9 +20,17 @@ from brainpilot_rt.supervision.answers import (
     Posted,
     ReceiptOf,
 )
+from brainpilot_rt.supervision.approvals import Approvals
+from brainpilot_rt.supervision.budget_views import BudgetViews
 from brainpilot_rt.supervision.completions import Completions
+from brainpilot_rt.supervision.mcp_calls import Mcp
+from brainpilot_rt.supervision.memories import Memories
 from brainpilot_rt.supervision.oversight import Oversight
+from brainpilot_rt.supervision.profiles import AgentProfiles
 from brainpilot_rt.supervision.records import Records
+from brainpilot_rt.supervision.skills import Skills
+from brainpilot_rt.supervision.traces import TraceViews
+from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.workspace.files import Workspace
 
 
@@ -45,27 +46,27 @@ class Backend(Protocol):
         ...
 
     @property
-    def memory(self) -> MemoryPort:
+    def memory(self) -> Memories:
         """What sessions remember."""
         ...
 
     @property
-    def turns(self) -> TurnViews:
+    def turns(self) -> Turns:
         """What agents read, turn by turn."""
         ...
 
     @property
-    def skills(self) -> SkillViews:
+    def skills(self) -> Skills:
         """Written instructions that agents find."""
         ...
 
     @property
-    def agents(self) -> AgentsPort:
+    def agents(self) -> AgentProfiles:
         """Agents that were registered over HTTP."""
         ...
 
     @property
-    def approvals(self) -> ApprovalsPort:
+    def approvals(self) -> Approvals:
         """Calls that wait for somebody's word, or for their client."""
         ...
 
@@ -75,7 +76,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def budgets(self) -> BudgetPort:
+    def budgets(self) -> BudgetViews:
         """Money: what may be spent, and what was."""
         ...
 
@@ -85,7 +86,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def mcp(self) -> McpPort:
+    def mcp(self) -> Mcp:
         """MCP servers and calls of their tools."""
         ...
 

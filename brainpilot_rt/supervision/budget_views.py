@@ -52,7 +52,7 @@ _NOBODY: Final = "none"
 
 
 class BudgetViews:
-    """Answers `server/budget_port.py`."""
+    """Budgets as JSON has them."""
 
     def __init__(self, budgets: Budgets, ledger: Ledger, records: Records, clock: Clock) -> None:
         self._budgets = budgets

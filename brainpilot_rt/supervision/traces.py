@@ -69,7 +69,7 @@ class Traces:
 
 
 class TraceViews:
-    """Implements `server.trace_port.TraceViews` over the log. NotFound for unknown sessions."""
+    """Read from the log at each call. NotFound for unknown sessions."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log

@@ -11,18 +11,19 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest, Forbidden
+from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.ids import parse_agent_name, parse_session_id
 from brainpilot_rt.eventlog.ledger import ROWS_MAX, Which
 from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
-from brainpilot_rt.server.budget_port import HasBudgets
+from brainpilot_rt.server.callers import Tokens, refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.supervision.budget_views import By
+from brainpilot_rt.supervision.budget_views import BudgetViews, By
 
 ROWS_SHOWN: Final = 100
 _DIGITS_MAX: Final = 15
+_CHANGE: Final = "change budgets"
 
 
 class KillBody(Body):
@@ -34,9 +35,9 @@ class KillBody(Body):
 class BudgetRoutes:
     """Handlers about money."""
 
-    def __init__(self, backend: HasBudgets, config: ServerConfig) -> None:
-        self._budgets = backend.budgets
-        self._agent_of = backend.agents.agent_of
+    def __init__(self, budgets: BudgetViews, agents: Tokens, config: ServerConfig) -> None:
+        self._budgets = budgets
+        self._agents = agents
         self._body_bytes_max = config.http.body_bytes_max
 
     async def status(self, request: Request) -> Response:
@@ -101,19 +102,12 @@ class BudgetRoutes:
 
     async def deactivate(self, request: Request) -> Response:
         """POST /v1/budget/killswitch/deactivate."""
-        self._refuse_agents(request)
+        refuse_agents(request, self._agents, _CHANGE)
         return json_response((200, await self._budgets.switch(active=False)))
 
     async def _object(self, request: Request) -> dict[str, Any]:
-        self._refuse_agents(request)
+        refuse_agents(request, self._agents, _CHANGE)
         return parse_object(await read_body(request, self._body_bytes_max))
-
-    def _refuse_agents(self, request: Request) -> None:
-        bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
-        for token in (bearer, request.headers.get("x-api-key", "")):
-            agent = self._agent_of(token) if token else None
-            if agent is not None:
-                raise Forbidden(f"the token of agent {agent!r} may not change budgets", code="rbac")
 
 
 _SHOWN: Final = {200: "As it is now.", 400: "The question is wrong."}

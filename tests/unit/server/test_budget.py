@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -14,7 +13,6 @@ from starlette.routing import Route
 
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.server.budget_port import BudgetPort
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.problems import answer_to
 from brainpilot_rt.server.routes.budget import BudgetRoutes, budget_rows
@@ -28,25 +26,19 @@ class _Tokens:
         return AgentName("bot") if token == "bots-own" else None
 
 
-@dataclass
-class _Backend:
-    budgets: BudgetPort
-    agents: _Tokens
-
-
 @asynccontextmanager
 async def serving(**settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
     it = await bank(**settings)
     for usd in ("0.25", "0.5"):
         await it.spend(CHAT, usd)
-    backend = _Backend(BudgetViews(it.budgets, it.log.ledger, it.records, it.clock), _Tokens())
+    views = BudgetViews(it.budgets, it.log.ledger, it.records, it.clock)
     config = ServerConfig(http=HttpSettings(), hosts=frozenset(), token=lambda: "t", clock=it.clock)
 
     async def told(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, RuntimeFault)
         return answer_to(fault, request.url.path, request.headers, str)
 
-    rows = budget_rows(BudgetRoutes(backend, config))
+    rows = budget_rows(BudgetRoutes(views, _Tokens(), config))
     routes = [Route(row.path, row.handler, methods=[row.method]) for row in rows]
     app = Starlette(routes=routes, exception_handlers={RuntimeFault: told})
     transport = httpx.ASGITransport(app)
