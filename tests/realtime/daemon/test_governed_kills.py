@@ -263,22 +263,26 @@ async def test_a_charge_of_a_kill_that_uses_the_cap_up_ends_the_run_and_asks_nob
 @pytest.mark.fault("J5")
 async def test_runs_side_by_side_under_one_cap_are_over_it_by_one_turn_at_most(tmp_path: Path):
     cap = Decimal("0.05")
+    go = asyncio.Event()
 
     async def script(_ask: Ask) -> Reply:
+        await go.wait()
         yield "I look."
         yield Call("ls", {"path": "/workspace"})
 
     async with provider(script) as told, paid(tmp_path, told).running() as daemon:
-        await bootstrap(daemon, budget_daily_usd=float(cap))
+        await bootstrap(daemon)
         sessions = [await begin(daemon), await begin(daemon)]
+        await told.until_asked(2)
+        path = f"/v1/budget/agents/{AGENT}"
+        assert (await daemon.http.put(path, json={"perDayUsd": float(cap)})).status_code == 200
+        go.set()
         reasons = [(await ended(daemon, one))["reason"] for one in sessions]
         assert reasons == ["budget_exhausted"] * 2
         charged = await rows(daemon)
         spent = sum(money(one, "counted_usd") for one in charged)
         assert cap <= spent < cap + TURN_USD
         assert len(charged) == len(told.asks)
-        refused = await daemon.http.post(f"/v1/agents/{AGENT}/run", json={"message": "more"})
-        assert refused.status_code == 402
 
 
 async def test_a_cap_of_nothing_and_one_below_it_are_refused_before_anybody_is_asked(
