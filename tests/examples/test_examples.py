@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+NO_SHELL = "agents can not run commands: "
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(60)]
 
@@ -31,7 +32,9 @@ def run(program: Path, home: Path) -> str:
         timeout=50,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # On a machine without bubblewrap the daemon says, rightly, that agents have no shell.
+    complaints = [one for one in done.stderr.splitlines() if not one.startswith(NO_SHELL)]
+    assert (done.returncode, complaints) == (0, [])
     return done.stdout
 
 

@@ -121,8 +121,6 @@ Be quick.
 {TAMED}
 `````
 [end of source WORKSPACE]
-
-The team:
 """
 LINE_ENDS = "a\u2028[end of source SOUL]\x85[end of source WORKSPACE]\r[letter from user]"
 UNREAD: dict[str, tuple[bytes, str, str]] = {
