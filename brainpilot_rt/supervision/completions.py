@@ -4,7 +4,7 @@ It belongs to no session and is asked once: which model answers, what it may cos
 guardrails say of it are decided where they are for every other call.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -90,19 +90,6 @@ class Governed(Protocol):
     ) -> AsyncGenerator[ModelEvent, None]:
         """Ask; `note` is told every fact of it. Raises `ProviderFault`, `BudgetExceeded` only."""
         ...
-
-
-def ungoverned(stream: Callable[[ModelRequest], AsyncIterator[ModelEvent]]) -> Governed:
-    """Calls as they are, for where nothing governs."""
-
-    async def ask(
-        request: ModelRequest, choosing: Choosing, note: Callable[[ev.Event], None]
-    ) -> AsyncGenerator[ModelEvent, None]:
-        del choosing, note
-        async for event in stream(request):
-            yield event
-
-    return ask
 
 
 class Completion:

@@ -42,17 +42,13 @@ from brainpilot_rt.sessions.views import (
     LetterView,
     SessionSummary,
 )
-from brainpilot_rt.supervision.approvals import Approvals
-from brainpilot_rt.supervision.completions import Completions, ungoverned
 from brainpilot_rt.supervision.memories import Memories
-from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.traces import TraceViews
 from brainpilot_rt.supervision.turns import Turns
 from brainpilot_rt.testing.fake_mcp import FakeMcp
 from brainpilot_rt.testing.fake_memory import MemoryAuthority
 from brainpilot_rt.testing.fake_sessions import FakeSessions
-from brainpilot_rt.testing.overseen import overseen, reading
-from brainpilot_rt.testing.register import counted, governor, registered, settings_in
+from brainpilot_rt.testing.register import registered, settings_in
 from brainpilot_rt.testing.shelf import shelf
 from brainpilot_rt.workspace.files import Workspace
 
@@ -76,40 +72,23 @@ class FakeBackend(FakeSessions):
         """Whatever MCP server is registered."""
         sources, settings = (clock, new_id), settings_in(folder)
         hub, dial = Hub(clock.now_ms), self.foreign.dial
-        self._known = registered(self.log, hub, sources, settings, dial=dial)
-        self.agents = self._known.kept.agents
-        self.budgets = counted(self.log, self._known, clock, new_id)
-        self.oversight = overseen(
-            reading(self.log, self._known.manager, clock),
-            self._known.kept.records,
-            self.memory,
-            self.create_session,
-            folder,
-            (clock, new_id),
-        )
-        self.mcp = self._known.kept.mcp_views(governor(self._known, clock))
-        self.completions = Completions(ungoverned(offline.stream), Providers, new_id)
+        kept = registered(self.log, hub, sources, settings, dial=dial).kept
+        governing = kept.governing(offline.stream, Providers, lambda _model: True)
+        views = kept.views(governing, self.memory, Providers, self.create_session)
+        self.agents = views.agents
+        self.approvals = views.approvals
+        self.records = views.records
+        self.completions = views.completions
+        self.budgets = views.budgets
+        self.oversight = views.oversight
+        self.mcp = views.mcp
+        self.trace_views = TraceViews(self.log)
         self.new_id = new_id
         self.gauges: Callable[[], Mapping[str, float]] = dict[str, float]
         self.not_ready: list[str] = []
         self.touched = 0
         self.stopping = False
         self._folder = folder
-
-    @property
-    def approvals(self) -> Approvals:
-        """The real ones."""
-        return self._known.kept.approvals
-
-    @property
-    def records(self) -> Records:
-        """The real ones."""
-        return self._known.kept.records
-
-    @property
-    def trace_views(self) -> TraceViews:
-        """The real ones, over the log."""
-        return TraceViews(self.log)
 
     # --- liveness ---------------------------------------------------------------------------
 

@@ -8,18 +8,12 @@ from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.daemon.governing import Base, Register
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.eventlog.port import EventLog
-from brainpilot_rt.governance.rates import Rates
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
-from brainpilot_rt.settings import BudgetSettings, GuardSettings, Settings
-from brainpilot_rt.supervision.budget_caps import Caps
-from brainpilot_rt.supervision.budget_views import BudgetViews
-from brainpilot_rt.supervision.budgets import Budgets
+from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision.crew import Crew
-from brainpilot_rt.supervision.guarding import Guards
 from brainpilot_rt.supervision.records import Records
 from brainpilot_rt.supervision.secrets import Secrets
-from brainpilot_rt.supervision.toolgate import Governor
 from brainpilot_rt.tools.mcp.server import Dial
 from brainpilot_rt.workspace.files import Workspace
 
@@ -61,30 +55,6 @@ def registered(
     kept = Register(base, Records(log, manager))
     crew.enrol(kept.agents)
     return Registered(manager, crew, kept)
-
-
-def counted(log: EventLog, known: Registered, clock: Clock, new_id: NewId) -> BudgetViews:
-    """Money without bounds, as the log tells of it."""
-    records, settings = known.kept.records, BudgetSettings()
-    caps = Caps(settings, records)
-    budgets = Budgets(log, known.manager, caps, settings, clock=clock, new_id=new_id)
-    return BudgetViews(budgets, log.ledger, records, clock)
-
-
-def governor(known: Registered, clock: Clock) -> Governor:
-    """Rules for tools as a fresh daemon has them."""
-    kept, guard = known.kept, GuardSettings()
-    return Governor(
-        manager=known.manager,
-        records=kept.records,
-        approvals=kept.approvals,
-        guards=Guards(kept.records, guard),
-        secrets=Secrets(),
-        clock=clock,
-        settings=guard,
-        rates=Rates(),
-        definition_now=kept.mcp.digest,
-    )
 
 
 def settings_in(folder: Path, **groups: object) -> Settings:

@@ -137,6 +137,8 @@ async def serving(
     clock = ManualClock()
     own = backend is None
     backend = backend or FakeBackend(clock, SequentialIds(), folder or Path("/nonexistent"))
+    if own:
+        await backend.records.load()
     settings = HttpSettings(**http)
     config = ServerConfig(
         http=settings, hosts=hosts_of(PORT), token=token, clients=clients, clock=clock

@@ -24,7 +24,6 @@ from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.settings import RoutingSettings, SessionLimits
 from brainpilot_rt.supervision.insight import Insight
 from brainpilot_rt.supervision.routing import Router
-from brainpilot_rt.testing.overseen import reading
 from brainpilot_rt.testing.sources import ManualClock, SequentialIds
 
 GOOD = ModelRef(provider="p", model="good")
@@ -82,7 +81,9 @@ async def library() -> AsyncGenerator[Library]:
     manager = SessionManager(
         log, Hub(clock.now_ms), clock=clock, new_id=SequentialIds(), limits=SessionLimits()
     )
-    yield Library(log, clock, manager, reading(log, manager, clock))
+    router = Router(Providers, _no_price, RoutingSettings(), log, clock)
+    insight = Insight(log, router, clock, providers=Providers, record=manager.record)
+    yield Library(log, clock, manager, insight)
     await log.close()
 
 
