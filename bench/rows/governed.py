@@ -185,7 +185,7 @@ def turns(place: Place, *, disk: bool, timed: bool = False) -> Sample:
             with ExitStack() as clocks:
                 spent = clocks.enter_context(clocked()) if timed else dict[str, float]()
                 with meter as sample:
-                    for _ in range(place.ops(60, 8)):
+                    for _ in range(place.ops(30, 8)):
                         passed += await both[0].run()
                         governed += await both[1].run()
             middle = statistics.median(passed)
