@@ -20,7 +20,6 @@ from brainpilot_rt.settings import Settings
 from brainpilot_rt.supervision.answers import NewSession
 from brainpilot_rt.supervision.approvals import Approvals
 from brainpilot_rt.supervision.budget_views import BudgetViews
-from brainpilot_rt.supervision.chatcalls import governed_chat
 from brainpilot_rt.supervision.completions import Completions
 from brainpilot_rt.supervision.crew import Crew, Stream
 from brainpilot_rt.supervision.governed_views import GovernedViews
@@ -173,7 +172,7 @@ class Register:
             approvals=self.approvals,
             records=self.records,
             completions=Completions(
-                governed_chat(governing.calls, base.manager, base.secrets), providers, base.new_id
+                governing.calls, base.manager, base.secrets, providers, base.new_id
             ),
             budgets=BudgetViews(governing.budgets, base.log.ledger, self.records, base.clock),
             oversight=oversight,

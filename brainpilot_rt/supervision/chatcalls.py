@@ -13,7 +13,6 @@ from brainpilot_rt.domain.ids import DAEMON_STREAM
 from brainpilot_rt.domain.model_calls import ModelEvent, ModelRequest, ReplyFinished
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.supervision.calls import Calls, RunCalls
-from brainpilot_rt.supervision.completions import Choosing, Governed
 from brainpilot_rt.supervision.money import EXHAUSTED, Caller
 from brainpilot_rt.supervision.routing import Wanted
 from brainpilot_rt.supervision.secrets import Secrets
@@ -21,7 +20,7 @@ from brainpilot_rt.supervision.secrets import Secrets
 Note = Callable[[ev.Event], None]
 
 
-class _Sink:
+class Sink:
     """Facts of one request, on their way into the daemon's stream."""
 
     def __init__(self, manager: SessionManager, note: Note) -> None:
@@ -30,11 +29,13 @@ class _Sink:
         self._held: tuple[ev.Event, ...] = ()
 
     def hold(self, *facts: ev.Event) -> None:
+        """They go with the next commit."""
         self._held += facts
         for fact in facts:
             self._note(fact)
 
     async def record(self, *facts: ev.Event) -> None:
+        """Commit them now, after what is held."""
         held, self._held = self._held, ()
         for fact in facts:
             self._note(fact)
@@ -42,38 +43,28 @@ class _Sink:
             await self._manager.record(DAEMON_STREAM, *held, *facts)
 
 
-def governed_chat(calls: Calls, manager: SessionManager, secrets: Secrets) -> Governed:
-    """Calls as `completions` makes them, under routing, budgets and guardrails."""
+async def governed_chat(
+    calls: Calls, sink: Sink, secrets: Secrets, request: ModelRequest, wanted: Wanted
+) -> AsyncGenerator[ModelEvent, None]:
+    """The answer, under routing, budgets and guardrails.
 
-    async def ask(
-        request: ModelRequest, choosing: Choosing, note: Note
-    ) -> AsyncGenerator[ModelEvent, None]:
-        sink = _Sink(manager, note)
-        caller = Caller(session=DAEMON_STREAM, agent=request.agent, run_id=request.run_id)
-        wanted = Wanted(
-            task_class="chat",
-            pinned=request.model,
-            auto=choosing.auto,
-            usage=calls.money.expected.before(request),
-            within=choosing.within,
-            prefer=choosing.prefer,
-            cost_max_usd=choosing.cost_max_usd,
-        )
-        run = RunCalls(calls, caller, sink)
-        hear = secrets.hearing()
-        try:
-            async with aclosing(run.stream(request, wanted, "chat")) as events:
-                async for event in events:
-                    if isinstance(event, ReplyFinished):
-                        await run.rate(0, ())
-                        await sink.record()
-                    for heard in hear(event):
-                        yield heard
-        except FatalFault as fault:
-            if fault.code == EXHAUSTED:
-                raise BudgetExceeded(fault.message) from None
-            raise
-        finally:
-            await finish_shielded(sink.record())
-
-    return ask
+    Raises `ProviderFault` and `BudgetExceeded` only.
+    """
+    run = RunCalls(
+        calls, Caller(session=DAEMON_STREAM, agent=request.agent, run_id=request.run_id), sink
+    )
+    hear = secrets.hearing()
+    try:
+        async with aclosing(run.stream(request, wanted, "chat")) as events:
+            async for event in events:
+                if isinstance(event, ReplyFinished):
+                    await run.rate(0, ())
+                    await sink.record()
+                for heard in hear(event):
+                    yield heard
+    except FatalFault as fault:
+        if fault.code == EXHAUSTED:
+            raise BudgetExceeded(fault.message) from None
+        raise
+    finally:
+        await finish_shielded(sink.record())

@@ -8,16 +8,21 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Final
 
 from brainpilot_rt.aiokit.sources import NewId
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import FatalFault, NotFound
 from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, RunId
 from brainpilot_rt.domain.messages import Message
-from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest, ReplyFinished
+from brainpilot_rt.domain.model_calls import ModelEvent, ModelRef, ModelRequest
 from brainpilot_rt.domain.tools import ToolSpec
 from brainpilot_rt.models.providers import Providers
+from brainpilot_rt.sessions.manager import SessionManager
+from brainpilot_rt.supervision.calls import Calls
+from brainpilot_rt.supervision.chatcalls import Sink, governed_chat
+from brainpilot_rt.supervision.routing import Wanted
+from brainpilot_rt.supervision.secrets import Secrets
 
 CHAT: Final = AgentName("chat")
 """Whom the ledger names as the spender."""
@@ -71,27 +76,6 @@ class Known:
                 pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choosing:
-    """Among which models, by what."""
-
-    auto: bool
-    prefer: str = ""
-    """One of `PREFERENCES`, or empty: what is learnt decides."""
-    within: tuple[str, ...] = ()
-    cost_max_usd: Decimal | None = None
-
-
-class Governed(Protocol):
-    """A governed call that belongs to no session."""
-
-    def __call__(
-        self, request: ModelRequest, choosing: Choosing, note: Callable[[ev.Event], None]
-    ) -> AsyncGenerator[ModelEvent, None]:
-        """Ask; `note` is told every fact of it. Raises `ProviderFault`, `BudgetExceeded` only."""
-        ...
-
-
 class Completion:
     """An answer under way."""
 
@@ -100,24 +84,23 @@ class Completion:
         self.events = events
         """Deltas, then one `ReplyFinished`; whoever takes them closes them."""
 
-    async def whole(self) -> ReplyFinished:
-        """All of it at once."""
-        async with aclosing(self.events) as events:
-            async for event in events:
-                if isinstance(event, ReplyFinished):
-                    return event
-        raise FatalFault("the model stopped in the middle of its answer", code="protocol")
-
 
 class Completions:
     """Answers clients that bring their conversation."""
 
     def __init__(
-        self, governed: Governed, providers: Callable[[], Providers], new_id: NewId
+        self,
+        calls: Calls,
+        manager: SessionManager,
+        secrets: Secrets,
+        providers: Callable[[], Providers],
+        new_id: NewId,
     ) -> None:
         self.lease: Callable[[], AbstractContextManager[None]] = nullcontext
         """Keeps the daemon alive while an answer is under way."""
-        self._governed = governed
+        self._calls = calls
+        self._manager = manager
+        self._secrets = secrets
         self._providers = providers
         self._new_id = new_id
 
@@ -169,14 +152,19 @@ class Completions:
             max_tokens=asked.max_tokens,
             temperature=asked.temperature,
         )
-        choosing = Choosing(
+        wanted = Wanted(
+            task_class="chat",
+            pinned=pinned,
             auto=pinned is None,
+            usage=self._calls.money.expected.before(request),
             prefer=asked.model.partition(":")[2] if pinned is None else "",
             within=asked.within,
             cost_max_usd=asked.cost_max_usd,
         )
         known = Known()
-        return Completion(known, self._leased(self._governed(request, choosing, known.note)))
+        sink = Sink(self._manager, known.note)
+        events = governed_chat(self._calls, sink, self._secrets, request, wanted)
+        return Completion(known, self._leased(events))
 
     async def _leased(
         self, events: AsyncGenerator[ModelEvent, None]
