@@ -1,5 +1,6 @@
 """Request bodies: read within a limit, parsed whatever the content type, never trusted.
 
+A body is read before its handler runs (`resources.py`); handlers ask for what was `sent`.
 JSON is parsed on the loop, so what can be parsed is bounded in bytes and in values first: a string
 of megabytes is cheap, a million small values are not. Depth, NaN and lone surrogates are refused by
 the parser. Of repeated keys the last one counts.
@@ -20,6 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _VALUES_MAX: Final = 250_000
 _BASE64_STEP: Final = 1 << 20
+_BODY: Final = "brainpilot_rt.body"
 
 
 class Body(BaseModel):
@@ -29,16 +31,25 @@ class Body(BaseModel):
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The whole body; TooLarge as soon as it is over the limit. A second call gives it again."""
-    kept = request.scope.get("brainpilot_rt.body")
-    if kept is None:
+    """The whole body, kept for `body_of`; TooLarge as soon as it is over the limit."""
+    if _BODY not in request.scope:
         parts = bytearray()
         async for part in request.stream():
             parts += part
             if len(parts) > bytes_max:
                 raise TooLarge(f"the body is larger than {bytes_max:,} bytes")
-        kept = request.scope["brainpilot_rt.body"] = bytes(parts)
-    return cast("bytes", kept)
+        request.scope[_BODY] = bytes(parts)
+    return body_of(request)
+
+
+def body_of(request: Request) -> bytes:
+    """The body that was read."""
+    return cast("bytes", request.scope[_BODY])
+
+
+def sent(request: Request) -> dict[str, Any]:
+    """The JSON object of the body; nothing at all is an empty one."""
+    return parse_object(body_of(request))
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

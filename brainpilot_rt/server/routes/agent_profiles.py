@@ -15,9 +15,8 @@ from starlette.responses import Response
 from brainpilot_rt.domain.errors import BadRequest, Forbidden, NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.governance.access import SCOPES
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import calling_agent, refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response, unrecorded
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
@@ -62,19 +61,14 @@ class CreateBody(Body):
 class _Routes:
     """Who asks, and for what."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.agents = backend.agents
-        self._bytes_max = config.http.body_bytes_max
 
-    async def values(self, request: Request) -> dict[str, Any]:
-        """The body of a request."""
-        return parse_object(await read_body(request, self._bytes_max))
-
-    async def owners(self, request: Request) -> dict[str, Any]:
+    def owners(self, request: Request) -> dict[str, Any]:
         """The body of a request that no agent may make with its own token."""
         refuse_agents(request, self.agents, "manage agents")
-        return await self.values(request)
+        return sent(request)
 
     def caller(self, request: Request) -> AgentName | None:
         """The agent whose token was used, if it was one's."""
@@ -102,7 +96,7 @@ class AgentProfileRoutes(_Routes):
 
     async def bootstrap(self, request: Request) -> Response:
         """POST /v1/agent/bootstrap."""
-        values = await self.owners(request)
+        values = self.owners(request)
         unrecorded(request)  # the answer holds a token
         made = await self.agents.bootstrap(_id_in(values), parse(Changes, values))
         return json_response((201 if made.created else 200, self._introduced(made)))
@@ -169,7 +163,7 @@ class AgentProfileRoutes(_Routes):
 
     async def delegate(self, request: Request) -> Response:
         """POST /v1/agent/delegate."""
-        values = await self.values(request)
+        values = sent(request)
         unrecorded(request)
         body = parse(DelegateBody, values)
         parent = self.caller(request) or body.parent_agent_id
@@ -197,7 +191,7 @@ class AgentProfileRoutes(_Routes):
 
     async def create(self, request: Request) -> Response:
         """POST /v1/agent/profiles."""
-        values = await self.owners(request)
+        values = self.owners(request)
         state = parse(CreateBody, values).state or "provisioned"
         profile = await self.agents.create(_id_in(values), parse(Changes, values), state)
         return json_response((201, {"profile": profile}))
@@ -212,19 +206,19 @@ class AgentProfileRoutes(_Routes):
 
     async def update(self, request: Request) -> Response:
         """PATCH /v1/agent/profiles/{id}."""
-        said = parse(Changes, await self.owners(request))
+        said = parse(Changes, self.owners(request))
         profile = await self.agents.update(request.path_params["id"], said)
         return json_response((200, {"profile": profile}))
 
     async def transition(self, request: Request) -> Response:
         """PATCH /v1/agent/profiles/lifecycle/{id}."""
-        body = parse(StateBody, await self.owners(request))
+        body = parse(StateBody, self.owners(request))
         profile = await self.agents.transition(request.path_params["id"], body.state)
         return json_response((200, {"profile": profile}))
 
     async def delete(self, request: Request) -> Response:
         """DELETE /v1/agent/profiles/{id}."""
-        await self.owners(request)
+        self.owners(request)
         agent = request.path_params["id"]
         await self.agents.delete(agent)
         return json_response((200, {"deleted": True, "agentId": agent}))
@@ -245,7 +239,7 @@ class AgentLimitRoutes(_Routes):
 
     async def set_limit(self, request: Request) -> Response:
         """POST /v1/agent-limits, and PUT /v1/agent-limits/{id}."""
-        values = await self.owners(request)
+        values = self.owners(request)
         named = request.path_params.get("id") or str(_id_in(values))
         agent = AgentName(self.agents.get(named)["agentId"])
         found = await self.agents.limits.put(agent, parse(Limits, values))
@@ -253,14 +247,14 @@ class AgentLimitRoutes(_Routes):
 
     async def drop_limit(self, request: Request) -> Response:
         """DELETE /v1/agent-limits/{id}."""
-        await self.owners(request)
+        self.owners(request)
         agent = self.named(request)
         await self.agents.limits.drop(agent)
         return json_response((200, {"deleted": True, "limit": self.agents.limits.of(agent)}))
 
     async def put_file(self, request: Request) -> Response:
         """PUT /v1/workspace/files."""
-        body = parse(FileBody, await self.values(request))
+        body = parse(FileBody, sent(request))
         caller = self.caller(request)
         if caller is not None and caller != body.agent_id:
             raise Forbidden(f"agent {caller!r} may change its own files only", code="rbac")
@@ -341,7 +335,7 @@ def limit_rows(to: AgentLimitRoutes) -> list[Row]:
             "/v1/workspace/files",
             to.put_file,
             "A text an agent reads",
-            _MADE,
+            {**_MADE, 404: "no such agent"},
             body=(FileBody,),
             write=True,
         ),

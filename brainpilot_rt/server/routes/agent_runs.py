@@ -29,12 +29,12 @@ from brainpilot_rt.domain.ids import (
 )
 from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX
 from brainpilot_rt.eventlog.ledger import Which, to_usd
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.cursors import parse_session_cursor
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend, NewSession, Posted
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.run_streams import RunStreams
 from brainpilot_rt.server.wires.agent_run_bodies import reason_of
@@ -49,7 +49,6 @@ _TURNS_MAX: Final = 100
 _TITLE_CHARS: Final = 80
 _PAGE_MAX: Final = 1_000
 _KNOWN_MAX: Final = 10_000
-_DIGITS_MAX: Final = 9
 _TEAM: Final = frozenset({PRINCIPAL, *SPECIALISTS})
 _TURNS: Final = frozenset({"host_turn_started", "host_turn_finished"})
 
@@ -105,9 +104,8 @@ def limits_of(max_turns: int | None, cap_usd: Decimal | None) -> RunLimits:
 class AgentRunRoutes:
     """Handlers about runs."""
 
-    def __init__(self, backend: Backend, config: ServerConfig, streams: RunStreams) -> None:
+    def __init__(self, backend: Backend, streams: RunStreams) -> None:
         self._backend = backend
-        self._bytes_max = config.http.body_bytes_max
         self._streams = streams
         self._agents: OrderedDict[SessionId, tuple[AgentName | None, Mapping[str, Any]]] = (
             OrderedDict()
@@ -118,11 +116,11 @@ class AgentRunRoutes:
     async def run(self, request: Request) -> Response:
         """POST /v1/agents/{id}/run."""
         agent = parse_agent_name(request.path_params["id"])
-        body = parse(RunBody, parse_object(await read_body(request, self._bytes_max)))
+        body = parse(RunBody, sent(request))
         limits = limits_of(body.max_turns, body.budget_cap_usd)
         if not body.message.strip():
             raise BadRequest("message: a run needs something to do", code="invalid_body")
-        await self._admit(agent)
+        self._admit(agent)
         self._streams.admit()
         session = await self._session_for(agent, body, limits)
 
@@ -142,10 +140,12 @@ class AgentRunRoutes:
             return self._streams.at_end(session, run, headers)
         return self._streams.of_run(session, run, headers)
 
-    async def _admit(self, agent: AgentName) -> None:
-        """Raise why an agent can not be asked; those of the team always can be."""
+    def _admit(self, agent: AgentName) -> None:
+        """Raise why an agent can not be asked; those of the team can be while there is money."""
         if agent not in _TEAM or self._backend.agents.knows(agent):
-            await self._backend.agents.admit(agent)
+            self._backend.agents.admit(agent)
+        else:
+            self._backend.agents.check_money(agent)
 
     async def _session_for(self, agent: AgentName, body: RunBody, limits: RunLimits) -> SessionId:
         if body.session_id is not None:
@@ -201,8 +201,8 @@ class AgentRunRoutes:
         agent = parse_agent_name(request.path_params["id"])
         if agent not in _TEAM:
             self._backend.agents.get(agent)
-        limit = _number(request, "limit", 20, 1, 100)
-        offset = _number(request, "offset", 0, 0, 10**9)
+        limit = number(request, "limit", 20, least=1, most=100)
+        offset = number(request, "offset", 0)
         status = request.query_params.get("status")
         rows = await self._backend.list_sessions()
         mine = [row for row in rows if (await self._made_for(row.session))[0] == agent]
@@ -258,7 +258,7 @@ class AgentRunRoutes:
             self._streams.admit()
             ends = request.query_params.get("until") == "ended"
             return self._streams.of_session(found.session, cursor, ends=ends)
-        limit = _number(request, "limit", 100, 1, _PAGE_MAX)
+        limit = number(request, "limit", 100, least=1, most=_PAGE_MAX)
         frames, more = await self._streams.page(found.session, cursor, limit)
         events = [frame.data for frame in frames]
         return json_response((200, {"events": events, "next": more}))
@@ -268,7 +268,7 @@ class AgentRunRoutes:
     async def steer(self, request: Request) -> Response:
         """POST /v1/agents/{id}/sessions/{sid}/events."""
         agent, found = await self._named(request)
-        values = parse_object(await read_body(request, self._bytes_max))
+        values = sent(request)
         flat = "events" not in values
         given = [values] if flat else parse(SteeringBody, values).events
         events = [parse(Steering, one) for one in given]
@@ -299,7 +299,7 @@ class AgentRunRoutes:
 
     async def _say(self, agent: AgentName, session: SessionId, text: str) -> str:
         """It joins the open run; without one it begins one with the limits of the first."""
-        await self._admit(agent)
+        self._admit(agent)
         _, labels = await self._made_for(session)
         cap = labels.get("budget_cap_usd")
         limits = limits_of(labels.get("max_turns"), None if cap is None else Decimal(str(cap)))
@@ -339,13 +339,6 @@ def _needed(value: str | None, name: str) -> str:
     if not value:
         raise BadRequest(f"{name} is missing", code="invalid_event")
     return value
-
-
-def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS_MAX:
-        raise BadRequest(f"{name} is not a number", code="invalid_query")
-    return min(max(int(text), least), most)
 
 
 _AFTER: Final = {"after": "the cursor to begin after"}

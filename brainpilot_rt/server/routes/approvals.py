@@ -3,20 +3,20 @@
 The routes under `/v1/mcp` are the same ones, as clients of agent runs name them.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest, NotFound
+from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.governing import ApprovalScope
 from brainpilot_rt.domain.ids import SessionId, parse_session_id
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.wires.approvals import approval_json, decided_json
 from brainpilot_rt.sessions.views import ApprovalView
@@ -24,7 +24,6 @@ from brainpilot_rt.supervision.approvals import HISTORY_MAX, Word
 
 _VALID_S_MAX: Final = 10 * 365 * 24 * 3600.0
 _LIMIT: Final = 100
-_DIGITS_MAX: Final = 9
 
 
 class DenyBody(Body):
@@ -44,10 +43,9 @@ class ApproveBody(DenyBody):
 class ApprovalRoutes:
     """Handlers about approvals."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._approvals = backend.approvals
         self._agents = backend.agents
-        self._bytes_max = config.http.body_bytes_max
 
     async def index(self, request: Request) -> Response:
         """GET /approvals: of all sessions and agents."""
@@ -56,10 +54,7 @@ class ApprovalRoutes:
 
     async def history(self, request: Request) -> Response:
         """GET /approvals/history."""
-        text = request.query_params.get("limit", str(_LIMIT))
-        if not (text.isascii() and text.isdecimal() and 0 < len(text) <= _DIGITS_MAX):
-            raise BadRequest("limit: a whole number", code="invalid_query")
-        limit = min(int(text), HISTORY_MAX)
+        limit = number(request, "limit", _LIMIT, most=HISTORY_MAX)
         found = await self._approvals.decided(_session(request), limit)
         return json_response((200, {"approvals": [decided_json(one) for one in found]}))
 
@@ -74,13 +69,13 @@ class ApprovalRoutes:
 
     async def approve(self, request: Request) -> Response:
         """POST /approvals/{id}/approve."""
-        body = parse(ApproveBody, await self._values(request))
+        body = parse(ApproveBody, sent(request))
         word = Word(approve=True, scope=body.scope, valid_s=body.valid_s, note=body.note)
         return await self._decide(request, word, body.digest)
 
     async def deny(self, request: Request) -> Response:
         """POST /approvals/{id}/deny."""
-        body = parse(DenyBody, await self._values(request))
+        body = parse(DenyBody, sent(request))
         return await self._decide(request, Word(approve=False, note=body.note), None)
 
     async def _decide(self, request: Request, word: Word, digest: str | None) -> Response:
@@ -95,9 +90,6 @@ class ApprovalRoutes:
             request.path_params["id"], word, digest, receipt_of(request, done)
         )
         return json_response(done(asked))
-
-    async def _values(self, request: Request) -> dict[str, Any]:
-        return parse_object(await read_body(request, self._bytes_max))
 
 
 def _session(request: Request) -> SessionId | None:

@@ -11,18 +11,16 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.ids import parse_agent_name, parse_session_id
 from brainpilot_rt.eventlog.ledger import ROWS_MAX, Which
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import Tokens, refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.supervision.budget_views import BudgetViews, By
 
 ROWS_SHOWN: Final = 100
-_DIGITS_MAX: Final = 15
 _CHANGE: Final = "change budgets"
 
 
@@ -35,10 +33,9 @@ class KillBody(Body):
 class BudgetRoutes:
     """Handlers about money."""
 
-    def __init__(self, budgets: BudgetViews, agents: Tokens, config: ServerConfig) -> None:
+    def __init__(self, budgets: BudgetViews, agents: Tokens) -> None:
         self._budgets = budgets
         self._agents = agents
-        self._body_bytes_max = config.http.body_bytes_max
 
     async def status(self, request: Request) -> Response:
         """GET /v1/budget/status."""
@@ -48,7 +45,7 @@ class BudgetRoutes:
 
     async def set_limits(self, request: Request) -> Response:
         """PUT /v1/budget/limits: bounds of everything; null takes one away."""
-        changes = await self._object(request)
+        changes = self._changes(request)
         return json_response((200, await self._budgets.limit(None, changes)))
 
     async def forecast(self, _request: Request) -> Response:
@@ -67,7 +64,7 @@ class BudgetRoutes:
     async def set_agent(self, request: Request) -> Response:
         """PUT /v1/budget/agents/{id}: bounds of an agent; null takes one away."""
         agent = parse_agent_name(request.path_params["id"])
-        changes = await self._object(request)
+        changes = self._changes(request)
         return json_response((200, await self._budgets.limit(agent, changes)))
 
     async def ledger(self, request: Request) -> Response:
@@ -78,8 +75,8 @@ class BudgetRoutes:
             agent=parse_agent_name(agent) if agent else None,
             session=parse_session_id(session) if session else None,
         )
-        after = _number(request, "after", 0)
-        limit = min(max(1, _number(request, "limit", ROWS_SHOWN)), ROWS_MAX)
+        after = number(request, "after", 0)
+        limit = number(request, "limit", ROWS_SHOWN, least=1, most=ROWS_MAX)
         return json_response((200, await self._budgets.rows(which, after, limit)))
 
     def usage(self, by: By) -> Callable[[Request], Awaitable[Response]]:
@@ -97,7 +94,7 @@ class BudgetRoutes:
 
     async def activate(self, request: Request) -> Response:
         """POST /v1/budget/killswitch/activate: nothing may be spent any more."""
-        body = parse(KillBody, await self._object(request))
+        body = parse(KillBody, self._changes(request))
         return json_response((200, await self._budgets.switch(active=True, reason=body.reason)))
 
     async def deactivate(self, request: Request) -> Response:
@@ -105,9 +102,9 @@ class BudgetRoutes:
         refuse_agents(request, self._agents, _CHANGE)
         return json_response((200, await self._budgets.switch(active=False)))
 
-    async def _object(self, request: Request) -> dict[str, Any]:
+    def _changes(self, request: Request) -> dict[str, Any]:
         refuse_agents(request, self._agents, _CHANGE)
-        return parse_object(await read_body(request, self._body_bytes_max))
+        return sent(request)
 
 
 _SHOWN: Final = {200: "As it is now.", 400: "The question is wrong."}
@@ -156,10 +153,3 @@ def budget_rows(to: BudgetRoutes) -> list[Row]:
             for by in _USAGE
         ),
     ]
-
-
-def _number(request: Request, name: str, standard: int) -> int:
-    text = request.query_params.get(name, str(standard))
-    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
-        raise BadRequest(f"{name}: a whole number")
-    return int(text)

@@ -15,9 +15,8 @@ from brainpilot_rt.domain.ids import (
     parse_client_id,
 )
 from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend, Posted
 from brainpilot_rt.server.routes.sessions import session_of
@@ -86,17 +85,13 @@ def _answered(outcome: Literal["ok", "stale"]) -> Answer:
 class ConversationRoutes:
     """Handlers about what is said."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._config = config
-
-    async def _object(self, request: Request) -> dict[str, Any]:
-        return parse_object(await read_body(request, self._config.http.body_bytes_max))
 
     async def post(self, request: Request) -> Response:
         """POST /sessions/{id}/messages: a message or an answer."""
         session = session_of(request)
-        values = await self._object(request)
+        values = sent(request)
         named = values.get("session_id")
         if named is not None and named != session:
             raise BadRequest("session_id is not the session of the path", code="invalid_body")
@@ -157,7 +152,7 @@ class ConversationRoutes:
     async def interrupt(self, request: Request) -> Response:
         """POST /sessions/{id}/interrupt: answers once everything has really stopped."""
         session = session_of(request)
-        body = parse(InterruptBody, await self._object(request))
+        body = parse(InterruptBody, sent(request))
         agent = parse_agent_name(body.agent) if body.agent else None
         scope = "session" if agent is None else "agent"
         try:

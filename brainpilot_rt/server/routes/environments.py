@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from brainpilot_rt.domain.errors import BadRequest, NotFound
-from brainpilot_rt.server.bodies import parse, parse_object, read_body
+from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
@@ -36,7 +36,7 @@ class EnvironmentRoutes:
 
     async def create(self, request: Request) -> Response:
         """POST /v1/environments."""
-        body = await self._body(request)
+        body = parse(EnvironmentBody, sent(request))
         if body.name is None:
             raise BadRequest("name is missing", code="invalid_body")
         at = iso(self._config.clock.now_ms())
@@ -71,7 +71,7 @@ class EnvironmentRoutes:
         """POST /v1/environments/{id}."""
         key, before = self._named(request)
         _not_archived(before)
-        body = await self._body(request)
+        body = parse(EnvironmentBody, sent(request))
         news: Json = body.model_dump(include=body.model_fields_set & {"name", "description"})
         if body.config is not None:
             news["config"] = environment_config(body.config)
@@ -93,10 +93,6 @@ class EnvironmentRoutes:
         key, _ = self._named(request)
         await self._backend.records.delete(ENVIRONMENT, key)
         return json_response((200, {"id": key, "type": "environment_deleted"}))
-
-    async def _body(self, request: Request) -> EnvironmentBody:
-        raw = await read_body(request, self._config.http.body_bytes_max)
-        return parse(EnvironmentBody, parse_object(raw))
 
     def _named(self, request: Request) -> tuple[str, Mapping[str, Any]]:
         key: str = request.path_params["id"]

@@ -21,8 +21,7 @@ from typing_extensions import override
 
 from brainpilot_rt.domain.errors import BadRequest, NotFound, TooLarge
 from brainpilot_rt.domain.ids import SessionId
-from brainpilot_rt.server.bodies import Body, decode_base64, parse, parse_object, read_body
-from brainpilot_rt.server.config import ServerConfig
+from brainpilot_rt.server.bodies import Body, body_of, decode_base64, parse, parse_object
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.problems import problem
@@ -45,9 +44,8 @@ class UploadBody(Body):
 class FileRoutes:
     """Handlers about files."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._config = config
 
     async def _tree(self, session: SessionId) -> Workspace:
         with contextlib.suppress(NotFound):  # a session to come has its drafts already
@@ -107,7 +105,7 @@ class FileRoutes:
     async def upload(self, request: Request) -> Response:
         """POST /sessions/{id}/files: JSON with base64, or the bytes themselves and `?path=`."""
         session = session_of(request)
-        body = await read_body(request, self._config.http.upload_bytes_max)
+        body = body_of(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/octet-stream":
             workspace, path = await self._asked(request)

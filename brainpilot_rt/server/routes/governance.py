@@ -17,13 +17,12 @@ from brainpilot_rt.governance.audit import AuditRow, CallRow, MemoryRow, Operati
 from brainpilot_rt.governance.firewall import interception
 from brainpilot_rt.governance.inspections.requests import FirewallConfig
 from brainpilot_rt.models.bandit import WINDOW_DAYS
-from brainpilot_rt.server.bodies import parse_object, read_body
+from brainpilot_rt.server.bodies import sent
 from brainpilot_rt.server.callers import refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.server.routes.intelligence import count_of
 from brainpilot_rt.supervision.agent_records import iso
 from brainpilot_rt.supervision.insight import ROWS_MAX
 
@@ -41,12 +40,11 @@ _QUIET: Final = (
 class GovernanceRoutes:
     """Handlers about rules and what became of them."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._insight = backend.oversight.insight
         self._tools = backend.oversight.tools
         self._guards = backend.oversight.guards
-        self._bytes_max = config.http.body_bytes_max
 
     # --- the firewall -----------------------------------------------------------------------
 
@@ -57,12 +55,12 @@ class GovernanceRoutes:
     async def set_firewall(self, request: Request) -> Response:
         """PUT /v1/firewall/config: what is not named stays as it is."""
         refuse_agents(request, self._backend.agents, "change the rules for tools")
-        body = parse_object(await read_body(request, self._bytes_max))
+        body = sent(request)
         return json_response((200, _firewall_json(await self._tools.set_firewall(body))))
 
     async def interceptions(self, request: Request) -> Response:
         """GET /v1/firewall/interceptions, newest first."""
-        limit, offset = count_of(request, "limit", 50, ROWS_MAX), count_of(request, "offset", 0)
+        limit, offset = number(request, "limit", 50, most=ROWS_MAX), number(request, "offset", 0)
         found = await self._insight.interceptions()
         page = {"total": len(found), "limit": limit, "offset": offset}
         shown = [_interception(one) for one in found[offset : offset + limit]]
@@ -72,7 +70,7 @@ class GovernanceRoutes:
 
     async def audit(self, request: Request) -> Response:
         """GET /v1/governance/audit: calls of tools and changes of memory, newest first."""
-        asked, limit = request.query_params, count_of(request, "limit", 100, ROWS_MAX)
+        asked, limit = request.query_params, number(request, "limit", 100, most=ROWS_MAX)
         block, operation = asked.get("block"), asked.get("operation")
         if block is not None and block not in _BLOCKS:
             raise BadRequest(f"block: one of {', '.join(_BLOCKS)}")

@@ -23,9 +23,8 @@ from brainpilot_rt.governance.guardrails.providers import (
     describe_templates,
     provider_json,
 )
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
@@ -53,14 +52,10 @@ class TryBody(Body):
 class GuardrailRoutes:
     """Handlers about guardrails."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._guards = backend.oversight.guards
         self._providers = backend.oversight.guard_providers
-        self._bytes_max = config.http.body_bytes_max
-
-    async def _values(self, request: Request) -> dict[str, Any]:
-        return parse_object(await read_body(request, self._bytes_max))
 
     async def config(self, _request: Request) -> Response:
         """GET /v1/guardrails/config."""
@@ -69,7 +64,7 @@ class GuardrailRoutes:
     async def set_config(self, request: Request) -> Response:
         """PUT /v1/guardrails/config: what is not named stays as it is."""
         refuse_agents(request, self._backend.agents, "change guardrails")
-        wanted = parse_config(await self._values(request), self._guards.config)
+        wanted = parse_config(sent(request), self._guards.config)
         await self._guards.set_config(wanted)
         return json_response((200, config_json(wanted)))
 
@@ -91,7 +86,7 @@ class GuardrailRoutes:
     async def add(self, request: Request) -> Response:
         """POST /v1/guardrails/providers. The key is kept apart and never shown again."""
         refuse_agents(request, self._backend.agents, "change guardrails")
-        provider = await self._providers.add(await self._values(request))
+        provider = await self._providers.add(sent(request))
         shown = self._external_json(provider, self._guards.config)
         return json_response((201, {"provider": shown, **shown}))
 
@@ -110,7 +105,7 @@ class GuardrailRoutes:
 
     async def test(self, request: Request) -> Response:
         """POST /v1/guardrails/test: what would be made of a text; nothing is recorded."""
-        body = parse(TryBody, await self._values(request))
+        body = parse(TryBody, sent(request))
         config = self._guards.config.model_copy(update={"enabled": True})
         if body.providers is not None:
             config = self._only(body.providers, config)

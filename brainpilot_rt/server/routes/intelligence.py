@@ -20,11 +20,11 @@ from brainpilot_rt.models.bandit import WINDOW_DAYS, Known
 from brainpilot_rt.models.replay import POLICIES, Estimate
 from brainpilot_rt.models.standings import Routed, Standing, advised, ranks, saved, standings
 from brainpilot_rt.models.task_classes import TaskClass
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
-from brainpilot_rt.server.config import ServerConfig
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routing_stream import routing_stream
 from brainpilot_rt.server.stream import HEADERS
@@ -33,7 +33,6 @@ from brainpilot_rt.supervision.agent_records import iso
 CLASSES: Final[Sequence[str]] = get_args(TaskClass)
 DAYS_MAX: Final = 90
 LISTED_MAX: Final = 1_000
-_DIGITS_MAX: Final = 9
 _POS_DIGITS_MAX: Final = 18
 _PERIODS: Final = {"day": 1, "week": 7, "month": 30}
 _SORTS: Final = ("reward", "quality", "speed", "value", "requests")
@@ -53,17 +52,16 @@ class OutcomeBody(Body):
 class IntelligenceRoutes:
     """Handlers about choices of models."""
 
-    def __init__(self, backend: Backend, config: ServerConfig, hub: Hub) -> None:
+    def __init__(self, backend: Backend, hub: Hub) -> None:
         self._backend = backend
         self._insight = backend.oversight.insight
-        self._bytes_max = config.http.body_bytes_max
         self._hub = hub
 
     # --- how models stand -------------------------------------------------------------------
 
     async def leaderboard(self, request: Request) -> Response:
         """GET /v1/models/leaderboard."""
-        limit, offset = count_of(request, "limit", 100, LISTED_MAX), count_of(request, "offset", 0)
+        limit, offset = number(request, "limit", 100, most=LISTED_MAX), number(request, "offset", 0)
         sort, provider = (
             request.query_params.get("sort", "reward"),
             request.query_params.get("provider"),
@@ -107,7 +105,7 @@ class IntelligenceRoutes:
 
     async def choices(self, request: Request) -> Response:
         """GET /v1/routing/choices: rated turns with how their model was chosen, newest first."""
-        limit, days = count_of(request, "limit", 100, LISTED_MAX), _days(request)
+        limit, days = number(request, "limit", 100, most=LISTED_MAX), _days(request)
         found = await self._insight.choices(days)
         listed = [choice_json(one) for one in found[: -limit - 1 : -1]]
         return json_response((200, {"choices": listed, "total": len(found), "days": days}))
@@ -134,7 +132,7 @@ class IntelligenceRoutes:
     async def outcome(self, request: Request) -> Response:
         """POST /v1/agents/{id}/dispatch-outcomes."""
         agent = parse_agent_name(request.path_params["id"])
-        body = parse(OutcomeBody, parse_object(await read_body(request, self._bytes_max)))
+        body = parse(OutcomeBody, sent(request))
         said = body.success if body.outcome is None else body.outcome == "success"
         score = body.score if said is None else float(said)
         if score is None:
@@ -183,16 +181,8 @@ _CAPABILITIES: Final = [
 ]
 
 
-def count_of(request: Request, name: str, standard: int, most: int = 10**9) -> int:
-    """A whole number of the query."""
-    text = request.query_params.get(name, str(standard))
-    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
-        raise BadRequest(f"{name}: a whole number")
-    return min(int(text), most)
-
-
 def _days(request: Request) -> int:
-    return max(1, count_of(request, "days", WINDOW_DAYS, DAYS_MAX))
+    return number(request, "days", WINDOW_DAYS, least=1, most=DAYS_MAX)
 
 
 def _classes(request: Request) -> Sequence[str]:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from brainpilot_rt.domain.errors import NotFound
-from brainpilot_rt.server.bodies import parse_object, read_body
+from brainpilot_rt.server.bodies import sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.idempotency import json_response
@@ -49,10 +49,9 @@ class StateRoutes:
     async def put(self, request: Request) -> Response:
         """POST /v1/sessions/{id}/state: any JSON object; `project` names what it belongs to."""
         session = session_of(request)
-        raw = await read_body(request, self._config.http.body_bytes_max)
         kept: dict[str, Any] = {
             "session_id": session,
-            "state": parse_object(raw),
+            "state": sent(request),
             "updated_at": iso(self._config.clock.now_ms()),
         }
         # The latest stands last, whenever it was first kept.
@@ -73,7 +72,7 @@ def managed_rows(backend: Backend, config: ServerConfig, hub: Hub) -> list[Row]:
     """All rows of the family."""
     streams = ManagedStreams(backend, hub, config.http.heartbeat_s)
     agents = ManagedAgentRoutes(backend, config)
-    events = ManagedEventRoutes(backend, config, streams)
+    events = ManagedEventRoutes(backend, streams)
     sessions = ManagedSessionRoutes(backend, config, agents, events)
     return [
         *_agent_rows(agents),

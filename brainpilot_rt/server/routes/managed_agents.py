@@ -12,10 +12,11 @@ from starlette.responses import Response
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.ids import DAEMON_STREAM
-from brainpilot_rt.server.bodies import parse, parse_object, read_body
+from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import whole
 from brainpilot_rt.server.routes.paging import flag, in_time, is_in, moment_ms, page_of
 from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.managed import agent_json
@@ -44,7 +45,7 @@ class ManagedAgentRoutes:
 
     async def create(self, request: Request) -> Response:
         """POST /v1/agents."""
-        body = parse(AgentBody, await self._object(request))
+        body = parse(AgentBody, sent(request))
         said = self.changes(body) | {"display_name": body.name, "metadata": body.metadata}
         made = await self._backend.agents.create(
             f"agent-{self._backend.new_id()}", parse(Changes, said), "active"
@@ -68,14 +69,13 @@ class ManagedAgentRoutes:
         wanted = request.query_params.get("version")
         if wanted is None:
             return json_response((200, self._json(self._backend.agents.get(agent))))
-        if not (wanted.isascii() and wanted.isdecimal()):
-            raise BadRequest("version is a whole number", code="invalid_query")
-        return json_response((200, self._json(await self.version(agent, int(wanted[:9])))))
+        version = whole(wanted, "version")
+        return json_response((200, self._json(await self.version(agent, version))))
 
     async def update(self, request: Request) -> Response:
         """POST /v1/agents/{id}: a new version."""
         agent: str = request.path_params["id"]
-        body = parse(AgentChange, await self._object(request))
+        body = parse(AgentChange, sent(request))
         before = self._backend.agents.get(agent)
         self.check_not_archived(agent)
         said = self.changes(body)
@@ -172,6 +172,3 @@ class ManagedAgentRoutes:
                     case _:
                         pass
         return found
-
-    async def _object(self, request: Request) -> Json:
-        return parse_object(await read_body(request, self._config.http.body_bytes_max))

@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
 from brainpilot_rt.domain.ids import AgentName, CallId, SessionId
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
-from brainpilot_rt.server.config import ServerConfig
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.managed_streams import ManagedStreams
 from brainpilot_rt.server.ports import Backend
@@ -91,9 +90,8 @@ async def managed(backend: Backend, session: SessionId) -> SessionView:
 class ManagedEventRoutes:
     """Handlers about the events of managed sessions."""
 
-    def __init__(self, backend: Backend, config: ServerConfig, streams: ManagedStreams) -> None:
+    def __init__(self, backend: Backend, streams: ManagedStreams) -> None:
         self._backend = backend
-        self._config = config
         self._streams = streams
 
     async def send(self, request: Request) -> Response:
@@ -102,7 +100,7 @@ class ManagedEventRoutes:
         view = await managed(self._backend, session)
         if view.labels.get("archived_at") is not None:
             raise BadRequest("this session is archived", code="session_archived")
-        raw = parse_object(await read_body(request, self._config.http.body_bytes_max))
+        raw = sent(request)
         given = parse(SentBody, raw).events
         events = parsed(given)
         for one in events:
@@ -136,7 +134,7 @@ class ManagedEventRoutes:
         match event.type:
             case "user.message":
                 view = await self._backend.view(session)
-                await self._backend.agents.admit(str(view.agent))
+                self._backend.agents.admit(str(view.agent))
                 return await self.say(session, event)
             case "user.interrupt":
                 agent = None

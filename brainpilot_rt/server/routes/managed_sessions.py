@@ -15,7 +15,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.events import Thinking
 from brainpilot_rt.domain.ids import AgentName, SessionId
-from brainpilot_rt.server.bodies import parse, parse_object, read_body
+from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend, NewSession
@@ -67,7 +67,7 @@ class ManagedSessionRoutes:
 
     async def create(self, request: Request) -> Response:
         """POST /v1/sessions."""
-        body = parse(SessionBody, await self._object(request))
+        body = parse(SessionBody, sent(request))
         if body.resources or body.vault_ids:
             raise BadRequest(
                 "resources and vaults are not mounted here: put files into the session's work "
@@ -85,7 +85,7 @@ class ManagedSessionRoutes:
         cap = _cap(body.budget.usd) if body.budget is not None else None
         profile = await self._profile(body.agent)
         if events:
-            await self._backend.agents.admit(profile["agentId"])
+            self._backend.agents.admit(profile["agentId"])
         labels = {
             "api": API,
             "environment_id": body.environment_id,
@@ -154,7 +154,7 @@ class ManagedSessionRoutes:
         """POST /v1/sessions/{id}."""
         session = session_of(request)
         view = await managed(self._backend, session)
-        body = parse(SessionChange, await self._object(request))
+        body = parse(SessionChange, sent(request))
         if body.vault_ids:
             raise BadRequest("there are no vaults here", code="unsupported_parameter")
         labels = dict(view.labels)
@@ -228,9 +228,6 @@ class ManagedSessionRoutes:
 
     async def _shown(self, session: SessionId) -> Response:
         return json_response((200, session_json(await managed(self._backend, session))))
-
-    async def _object(self, request: Request) -> Json:
-        return parse_object(await read_body(request, self._config.http.body_bytes_max))
 
 
 def _threads(view: SessionView) -> list[Json]:

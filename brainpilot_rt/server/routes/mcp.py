@@ -13,14 +13,13 @@ from starlette.responses import Response
 from brainpilot_rt.domain.ids import parse_session_id
 from brainpilot_rt.domain.tools import FOREIGN
 from brainpilot_rt.governance.policy import ToolPolicy
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import calling_agent, refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routes.governance import row_json
-from brainpilot_rt.server.routes.intelligence import count_of
 from brainpilot_rt.server.wires.approvals import approval_json
 from brainpilot_rt.supervision.insight import ROWS_MAX
 from brainpilot_rt.supervision.mcp_calls import Called
@@ -45,10 +44,9 @@ class AllowBody(Body):
 class McpRoutes:
     """Handlers about MCP servers."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._servers = backend.mcp.admin
-        self._bytes_max = config.http.body_bytes_max
 
     # --- servers ----------------------------------------------------------------------------
 
@@ -104,12 +102,12 @@ class McpRoutes:
 
     async def call(self, request: Request) -> Response:
         """POST /v1/mcp/tools/call."""
-        raw = parse_object(await read_body(request, self._bytes_max))
+        raw = sent(request)
         return await self._call(request, parse(CallBody, raw))
 
     async def call_named(self, request: Request) -> Response:
         """POST /v1/mcp/tools/{server}/{tool}: the body is the arguments, or has them."""
-        raw = parse_object(await read_body(request, self._bytes_max))
+        raw = sent(request)
         wrapped = raw.keys() == {"arguments"} and isinstance(raw["arguments"], dict)
         named = request.path_params
         values: dict[str, Any] = {"server_id": named["server"], "tool": named["tool"]}
@@ -134,7 +132,7 @@ class McpRoutes:
 
     async def audit(self, request: Request) -> Response:
         """GET /v1/mcp/audit: calls of foreign tools, of runs and outside of them, newest first."""
-        limit = count_of(request, "limit", 100, ROWS_MAX)
+        limit = number(request, "limit", 100, most=ROWS_MAX)
         insight = self._backend.oversight.insight
         rows = await insight.calls(limit, lambda tool: tool.startswith(FOREIGN))
         listed = [row_json(row) for row in rows]
@@ -155,12 +153,12 @@ class McpRoutes:
     async def set_policy(self, request: Request) -> Response:
         """PUT /v1/mcp/governance/policy: of the tools whose name matches `tool_name`."""
         refuse_agents(request, self._backend.agents, "change policies")
-        body = parse_object(await read_body(request, self._bytes_max))
+        body = sent(request)
         return json_response((200, _policy_json(await self._backend.mcp.governor.set_policy(body))))
 
     async def _owned(self, request: Request) -> dict[str, Any]:
         refuse_agents(request, self._backend.agents, _MANAGE)
-        return parse_object(await read_body(request, self._bytes_max))
+        return sent(request)
 
 
 def _called_json(called: Called, server_id: str) -> dict[str, Any]:

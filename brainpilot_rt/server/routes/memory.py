@@ -18,17 +18,16 @@ from brainpilot_rt.domain.memory import (
     SectionName,
     section_of,
 )
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
-from brainpilot_rt.server.config import ServerConfig
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.routes.sessions import session_of
 
 ITEMS_SHOWN: Final = 100
 ITEMS_MAX: Final = 5_000
 FOUND_SHOWN: Final = 10
 FOUND_MAX: Final = 100
-_DIGITS_MAX: Final = 9
 _Tags = Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=20)]
 
 
@@ -55,9 +54,8 @@ class EditBody(Body):
 class MemoryRoutes:
     """Handlers about memory."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._memory = backend.memory
-        self._body_bytes_max = config.http.body_bytes_max
 
     async def index(self, request: Request) -> Response:
         """GET /sessions/{id}/memory: every section, with what is in it and what may be."""
@@ -69,7 +67,7 @@ class MemoryRoutes:
         """GET /sessions/{id}/memory/{section}: its newest items, oldest first."""
         session, section = session_of(request), section_of(request.path_params["section"])
         agent = _agent(request)
-        limit = _count(request, "limit", ITEMS_SHOWN, ITEMS_MAX)
+        limit = number(request, "limit", ITEMS_SHOWN, least=1, most=ITEMS_MAX)
         memory = await self._memory.of(session)
         items = memory.items(section, agent)
         body = _section_json(memory, section, agent) | {"list": _items_json(items[-limit:])}
@@ -80,7 +78,7 @@ class MemoryRoutes:
         session, query = session_of(request), request.query_params.get("query", "")
         if not query.strip():
             raise BadRequest("query: words to look for")
-        top_k = _count(request, "top_k", FOUND_SHOWN, FOUND_MAX)
+        top_k = number(request, "top_k", FOUND_SHOWN, least=1, most=FOUND_MAX)
         named = request.query_params.get("section")
         section = section_of(named) if named else None
         memory = await self._memory.of(session)
@@ -91,7 +89,7 @@ class MemoryRoutes:
     async def remember(self, request: Request) -> Response:
         """POST /sessions/{id}/memory."""
         session = session_of(request)
-        body = parse(RememberBody, await self._object(request))
+        body = parse(RememberBody, sent(request))
         section = section_of(body.section)
         draft = Draft(
             section=section,
@@ -109,7 +107,7 @@ class MemoryRoutes:
     async def edit(self, request: Request) -> Response:
         """PUT /sessions/{id}/memory/items/{item}."""
         session, item_id = session_of(request), request.path_params["item"]
-        body = parse(EditBody, await self._object(request))
+        body = parse(EditBody, sent(request))
         changes = {name: value for name, value in dict(body).items() if value is not None}
         if not changes:
             raise BadRequest("nothing to change: give content, pinned, block or tags")
@@ -121,9 +119,6 @@ class MemoryRoutes:
         session, item_id = session_of(request), request.path_params["item"]
         await self._memory.forget(session, (item_id,))
         return json_response((200, {"id": item_id, "forgotten": True}))
-
-    async def _object(self, request: Request) -> dict[str, Any]:
-        return parse_object(await read_body(request, self._body_bytes_max))
 
 
 def item_json(item: MemoryItem) -> dict[str, Any]:
@@ -164,12 +159,3 @@ def _check_owner(section: SectionName, agent: str | None) -> None:
 def _agent(request: Request) -> AgentName | None:
     named = request.query_params.get("agent")
     return parse_agent_name(named) if named else None
-
-
-def _count(request: Request, name: str, standard: int, most: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return standard
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) <= _DIGITS_MAX):
-        raise BadRequest(f"{name}: a whole number")
-    return min(max(1, int(text)), most)

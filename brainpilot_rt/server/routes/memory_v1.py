@@ -13,9 +13,8 @@ from starlette.responses import Response
 from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.ids import USER, AgentName
 from brainpilot_rt.domain.memory import Block, MemoryItem
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import calling_agent, refuse_agents
-from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
@@ -73,13 +72,9 @@ class ApprovalConfig(Body):
 class SharedMemoryRoutes:
     """Handlers about the memory of the user."""
 
-    def __init__(self, backend: Backend, config: ServerConfig) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._memory = backend.oversight.memory
-        self._bytes_max = config.http.body_bytes_max
-
-    async def _values(self, request: Request) -> dict[str, Any]:
-        return parse_object(await read_body(request, self._bytes_max))
 
     # --- facts ------------------------------------------------------------------------------
 
@@ -112,7 +107,7 @@ class SharedMemoryRoutes:
 
     async def append(self, request: Request) -> Response:
         """POST /v1/memory/entries."""
-        body = parse(FactBody, await self._values(request))
+        body = parse(FactBody, sent(request))
         agent = calling_agent(request, self._backend.agents)
         if agent is not None and self._memory.asks_first:
             return await self._propose(body, agent)
@@ -123,7 +118,7 @@ class SharedMemoryRoutes:
     async def update(self, request: Request) -> Response:
         """PUT /v1/memory/entries/{entry}."""
         refuse_agents(request, self._backend.agents, _MANAGE)
-        body = parse(FactChanges, await self._values(request))
+        body = parse(FactChanges, sent(request))
         given = {"content": body.fact, "pinned": body.pinned, "block": body.block}
         changes = {name: value for name, value in given.items() if value is not None}
         if not changes:
@@ -141,7 +136,7 @@ class SharedMemoryRoutes:
     async def init(self, request: Request) -> Response:
         """POST /v1/memory/init."""
         refuse_agents(request, self._backend.agents, _MANAGE)
-        body = parse(InitBody, await self._values(request))
+        body = parse(InitBody, sent(request))
         taken = await self._memory.take_in((one.content, one.block) for one in body.documents)
         kept, left_out = len(taken.items), taken.left_out
         answer = {
@@ -155,7 +150,7 @@ class SharedMemoryRoutes:
 
     async def query(self, request: Request) -> Response:
         """POST /v1/memory/query: the facts that fit best."""
-        body = parse(QueryBody, await self._values(request))
+        body = parse(QueryBody, sent(request))
         found = await self._memory.search(body.query, body.limit)
         listed = [entry_json(item) | {"score": round(score, 4)} for item, score in found]
         return json_response((200, {"results": listed, "total": len(listed)}))
@@ -164,7 +159,7 @@ class SharedMemoryRoutes:
 
     async def store(self, request: Request) -> Response:
         """POST /v1/memory/shared/store."""
-        body = parse(FactBody, await self._values(request))
+        body = parse(FactBody, sent(request))
         by = calling_agent(request, self._backend.agents) or USER
         if self._memory.asks_first:
             return await self._propose(body, by)
@@ -202,7 +197,7 @@ class SharedMemoryRoutes:
     async def set_config(self, request: Request) -> Response:
         """PUT /v1/memory/approval-config."""
         refuse_agents(request, self._backend.agents, _MANAGE)
-        body = parse(ApprovalConfig, await self._values(request))
+        body = parse(ApprovalConfig, sent(request))
         await self._memory.ask_first(wanted=body.require_approval)
         return await self.config(request)
 

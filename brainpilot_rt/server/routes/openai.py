@@ -27,7 +27,7 @@ from brainpilot_rt.domain.errors import (
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, SessionId
 from brainpilot_rt.domain.model_calls import ReplyFinished, StopReason, TextDelta
-from brainpilot_rt.server.bodies import parse, parse_object, read_body
+from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.idempotency import json_response, unrecorded
@@ -116,7 +116,7 @@ class OpenAiRoutes:
     async def chat(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         try:
-            body = parse(ChatBody, await self._object(request))
+            body = parse(ChatBody, sent(request))
             named = request.headers.get("x-conversation-id", "")
             reply = await self._reply(request, body, named)
             usage = body.stream_options is not None and body.stream_options.include_usage
@@ -131,7 +131,7 @@ class OpenAiRoutes:
     async def responses(self, request: Request) -> Response:
         """POST /v1/responses."""
         try:
-            body = parse(ResponsesBody, await self._object(request))
+            body = parse(ResponsesBody, sent(request))
             chat = parse(ChatBody, body.as_chat())
             before = body.previous_response_id or ""
             named = before.rpartition("_")[2] or request.headers.get("x-conversation-id", "")
@@ -151,9 +151,6 @@ class OpenAiRoutes:
             return await self._streamed(reply, writer, b"")
         except RuntimeFault as fault:
             return _refused(fault, self._config.redact)
-
-    async def _object(self, request: Request) -> Json:
-        return parse_object(await read_body(request, self._config.http.body_bytes_max))
 
     def _now_s(self) -> int:
         return self._config.clock.now_ms() // 1000
@@ -198,7 +195,9 @@ class OpenAiRoutes:
             pieces = self._talk(session).bring(results)
         else:
             if agent != PRINCIPAL:
-                await self._backend.agents.admit(agent)
+                self._backend.agents.admit(agent)
+            else:
+                self._backend.agents.check_money(agent)
             session, fresh = await self._conversation(named, agent)
             await self._offer(session, agent, body)
             content = wire.opening(body.messages, fresh=fresh)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from brainpilot_rt.domain.errors import BadRequest
+from brainpilot_rt.server.queries import number
 
 _LIMIT: Final = 20
 _LIMIT_MAX: Final = 100
@@ -19,11 +20,11 @@ _WHEN: Final = re.compile(r"created_at\[(gt|gte|lt|lte)\]")
 
 
 def limit_of(request: Request, default: int = _LIMIT, most: int = _LIMIT_MAX) -> int:
-    """How many are wanted."""
-    text = request.query_params.get("limit", str(default))
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) <= 9) or int(text) < 1:  # noqa: PLR2004 - digits
-        raise BadRequest(f"limit is a whole number from 1 to {most}", code="invalid_query")
-    return min(int(text), most)
+    """How many are wanted; none at all is no page."""
+    limit = number(request, "limit", default, most=most)
+    if not limit:
+        raise BadRequest(f"limit: from 1 to {most}")
+    return limit
 
 
 def flag(request: Request, name: str) -> bool:

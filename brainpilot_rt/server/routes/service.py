@@ -12,7 +12,7 @@ from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.metrics.counters import Counters
 from brainpilot_rt.metrics.exposition import negotiate, render
 from brainpilot_rt.metrics.process import rss_bytes
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.idempotency import json_response
@@ -137,8 +137,7 @@ class ServiceRoutes:
 
     async def shutdown(self, request: Request) -> Response:
         """POST /shutdown: stop, unless something was accepted since the caller looked."""
-        raw = await read_body(request, self._config.http.body_bytes_max)
-        body = parse(ShutdownBody, parse_object(raw))
+        body = parse(ShutdownBody, sent(request))
         reasons = self._backend.shutdown_if_idle(body.if_idle_epoch)
         if not reasons:
             return json_response((202, {"status": "stopping"}))
@@ -148,8 +147,7 @@ class ServiceRoutes:
 
     async def capabilities(self, request: Request) -> Response:
         """PUT /runtime/capabilities: the handshake of BrainPilot's backend."""
-        raw = await read_body(request, self._config.http.body_bytes_max)
-        body = parse(CapabilitiesBody, parse_object(raw), "invalid capabilities")
+        body = parse(CapabilitiesBody, sent(request), "invalid capabilities")
         return json_response((200, {"capabilities": body.capabilities}))
 
     async def mcp_status(self, _: Request) -> Response:

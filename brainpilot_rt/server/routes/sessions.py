@@ -9,7 +9,7 @@ from starlette.responses import Response
 from brainpilot_rt.domain.errors import BadRequest, Forbidden, NotFound
 from brainpilot_rt.domain.events import Thinking
 from brainpilot_rt.domain.ids import SessionId, parse_session_id
-from brainpilot_rt.server.bodies import Body, parse, parse_object, read_body
+from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import Answer, json_response, receipt_of
 from brainpilot_rt.server.ports import Backend, NewSession
@@ -61,12 +61,9 @@ class SessionRoutes:
         self._backend = backend
         self._config = config
 
-    async def _object(self, request: Request) -> dict[str, Any]:
-        return parse_object(await read_body(request, self._config.http.body_bytes_max))
-
     async def create(self, request: Request) -> Response:
         """POST /sessions."""
-        body = parse(CreateSessionBody, await self._object(request))
+        body = parse(CreateSessionBody, sent(request))
         if body.id is not None and parse_session_id(body.id) == STAGING:
             raise BadRequest(f"{STAGING!r} is the staging area for files, not a session")
         if body.workspace is not None and not self._config.workspaces_allowed:
@@ -97,7 +94,7 @@ class SessionRoutes:
     async def update(self, request: Request) -> Response:
         """PUT /sessions/{id}."""
         session = session_of(request)
-        body = parse(UpdateSessionBody, await self._object(request))
+        body = parse(UpdateSessionBody, sent(request))
         title = (body.title or "").strip() or None
         if title is None and body.thinking_level is None:
             return await self.show(request)

@@ -6,7 +6,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.routes.sessions import session_of
 from brainpilot_rt.trace import drawing, picture
 from brainpilot_rt.trace.causes import Cause, Causes
@@ -63,7 +64,7 @@ class TraceRoutes:
         graph = await self._views.causes(session)
         if wanted is None:
             if form == "json":
-                after, limit = _number(asked, "after", 0), _number(asked, "limit", PAGE_MAX)
+                after, limit = number(request, "after", 0), number(request, "limit", PAGE_MAX)
                 page = await asyncio.to_thread(
                     whole_json, graph, session, after, min(limit, PAGE_MAX)
                 )
@@ -87,10 +88,3 @@ async def _drawn(drawn: drawing.Drawing, form: str) -> Response:
     write, media_type = _FORMS[form]
     text = await asyncio.to_thread(write, drawn)
     return Response(text, headers=_SEALED, media_type=media_type)
-
-
-def _number(asked: Any, name: str, default: int) -> int:
-    text = asked.get(name, str(default))
-    if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004 - more than any session holds
-        raise BadRequest(f"{name}: a whole number")
-    return int(text)

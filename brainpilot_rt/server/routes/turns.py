@@ -5,14 +5,13 @@ from typing import Final, Literal
 from starlette.requests import Request
 from starlette.responses import Response
 
-from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
+from brainpilot_rt.server.queries import number, whole
 from brainpilot_rt.server.routes.sessions import session_of
 
 TURNS_SHOWN: Final = 50
 TURNS_MAX: Final = 1_000
-_DIGITS_MAX: Final = 9
 
 
 class TurnRoutes:
@@ -23,18 +22,12 @@ class TurnRoutes:
 
     async def index(self, request: Request) -> Response:
         """GET /sessions/{id}/turns."""
-        limit = _counted(request.query_params.get("limit", str(TURNS_SHOWN)), "limit")
-        found = await self._turns.recent(session_of(request), min(limit, TURNS_MAX))
+        limit = number(request, "limit", TURNS_SHOWN, most=TURNS_MAX)
+        found = await self._turns.recent(session_of(request), limit)
         return json_response((200, found))
 
     async def context(self, request: Request) -> Response:
         """GET /sessions/{id}/turns/{n}/context."""
         session, text = session_of(request), request.path_params["n"]
-        n: int | Literal["latest"] = "latest" if text == "latest" else _counted(text, "turn")
+        n: int | Literal["latest"] = "latest" if text == "latest" else whole(text, "turn")
         return json_response((200, await self._turns.context(session, n)))
-
-
-def _counted(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) <= _DIGITS_MAX):
-        raise BadRequest(f"{what}: a whole number" + (" or latest" if what == "turn" else ""))
-    return int(text)

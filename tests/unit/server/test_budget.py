@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from brainpilot_rt.domain.errors import RuntimeFault
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.server.config import ServerConfig
+from brainpilot_rt.server.bodies import read_body
 from brainpilot_rt.server.problems import answer_to
+from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routes.budget import BudgetRoutes, budget_rows
-from brainpilot_rt.settings import HttpSettings
 from brainpilot_rt.supervision.budget_views import BudgetViews
 from tests.unit.supervision.bank import CHAT, D, bank
 
@@ -32,14 +32,19 @@ async def serving(**settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
     for usd in ("0.25", "0.5"):
         await it.spend(CHAT, usd)
     views = BudgetViews(it.budgets, it.log.ledger, it.records, it.clock)
-    config = ServerConfig(http=HttpSettings(), hosts=frozenset(), token=lambda: "t", clock=it.clock)
+
+    def served(row: Row) -> Route:
+        async def handler(request: Request) -> Response:
+            await read_body(request, 10_000)
+            return await row.handler(request)
+
+        return Route(row.path, handler, methods=[row.method])
 
     async def told(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, RuntimeFault)
         return answer_to(fault, request.url.path, request.headers, str)
 
-    rows = budget_rows(BudgetRoutes(views, _Tokens(), config))
-    routes = [Route(row.path, row.handler, methods=[row.method]) for row in rows]
+    routes = [served(row) for row in budget_rows(BudgetRoutes(views, _Tokens()))]
     app = Starlette(routes=routes, exception_handlers={RuntimeFault: told})
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
