@@ -141,7 +141,9 @@ class Register:
             definition_now=self.mcp.digest,
             external=self.guard_providers,
         )
-        return govern(grounds, settings.budgets, settings.routing, settings.guard)
+        governing = govern(grounds, settings.budgets, settings.routing, settings.guard)
+        self.agents.check_money = governing.budgets.check
+        return governing
 
     def views(
         self,

@@ -103,14 +103,6 @@ class AgentLimits:
         sums = await self._ledger.sums("all", which)
         return sum((to_usd(one.counted_pico + one.reserved_pico) for one in sums), _NOTHING)
 
-    async def check(self, agent: AgentName) -> None:
-        """Raise when nothing more may be spent on an agent."""
-        for one in await self.spent(agent):
-            if one.limit is not None and one.usd >= one.limit:
-                raise BudgetExceeded(
-                    f"agent {agent!r} has used {one.usd} of {one.limit} USD in {one.period}"
-                )
-
     def admit(self, agent: AgentName) -> None:
         """Count a run that is asked for; `Busy` when there were too many."""
         rpm = self._rpm(agent)

@@ -118,13 +118,8 @@ class Budgets:
 
         Raises `BudgetExceeded` (`Exhausted` for a budget that is used up) or `RateLimited`.
         """
-        killed = self.caps.killed()
-        if killed is not None:
-            why = killed.get("reason") or "somebody stopped all spending"
-            raise BudgetExceeded(
-                f"the killswitch is on: {why}; deactivate it to go on", code="killswitch"
-            )
-        accounts = list(self._accounts(call))
+        self._refuse_if_killed()
+        accounts = list(self._accounts(call.place))
         if accounts and not call.price_known and self._settings.unknown_price == "refuse":
             name = f"{call.model.provider}:{call.model.model}"
             raise BudgetExceeded(
@@ -142,6 +137,25 @@ class Budgets:
         amount = to_usd(to_pico(call.amount_usd))
         self.counters.hold(ident, call.place, amount)
         return Reservation(ident, call, (_reserved(ident, call, amount),))
+
+    def check(self, agent: AgentName) -> None:
+        """Raise `BudgetExceeded` when a run of an agent could not ask anything now."""
+        self._refuse_if_killed()
+        refused = used_up(self._periods(agent))
+        if refused is not None:
+            raise Exhausted(refused.message, refused=refused)
+
+    def left(self, place: Place) -> Decimal | None:
+        """What the tightest budget of a call has left, in US dollars; None: none bounds it."""
+        return min((one.left for one in self._accounts(place)), default=None)
+
+    def _refuse_if_killed(self) -> None:
+        killed = self.caps.killed()
+        if killed is not None:
+            why = killed.get("reason") or "somebody stopped all spending"
+            raise BudgetExceeded(
+                f"the killswitch is on: {why}; deactivate it to go on", code="killswitch"
+            )
 
     def drop(self, reservation: Reservation) -> None:
         """Its events could not be committed. Without effect once they are."""
@@ -203,7 +217,7 @@ class Budgets:
 
     def exhausted(self, call: Call) -> Refused | None:
         """The budget of such a call that is spent: nothing more may be started for its run."""
-        return used_up(self._accounts(call))
+        return used_up(self._accounts(call.place))
 
     def refusal(self, call: Call, refused: Refused) -> list[ev.Event]:
         """What to commit when a call was refused; nothing when it was said of this run already."""
@@ -214,7 +228,7 @@ class Budgets:
         return [_exhausted(call, refused)]
 
     def _warnings(self, call: Call, counted: Decimal) -> Iterator[ev.Event]:
-        for one in self._accounts(call):
+        for one in self._accounts(call.place):
             told = self._told.get(call.run_id, {}).get(one.scope, 0.0)
             after = Account(one.scope, one.cap, one.spent + counted)
             part = passed(after, self._settings.warn_at, told)
@@ -247,41 +261,45 @@ class Budgets:
 
     # --- what bounds a call ---------------------------------------------------------------
 
-    def _accounts(self, call: Call) -> Iterator[Account]:
-        """Every budget that bounds a call, the narrowest first."""
-        state = self._manager.find(call.session)
+    def _accounts(self, place: Place) -> Iterator[Account]:
+        """Every budget that bounds a call made there, the narrowest first."""
+        state = self._manager.find(place.session)
         if state is not None:
-            yield from self._inside(state, call)
-        for key in periods(call.agent, self.counters.today()):
-            cap = self.caps.of(key.scope, call.agent)
+            yield from self._inside(state, place)
+        yield from self._periods(place.agent)
+
+    def _periods(self, agent: AgentName) -> Iterator[Account]:
+        """Of the agent and of everything, today and in this month."""
+        for key in periods(agent, self.counters.today()):
+            cap = self.caps.of(key.scope, agent)
             if cap is not None:
                 spent, held = self.counters.spent(key), self.counters.held(key)
                 yield Account(key.scope, cap, spent, held)
 
-    def _inside(self, state: SessionState, call: Call) -> Iterator[Account]:
+    def _inside(self, state: SessionState, place: Place) -> Iterator[Account]:
         """Of the run, the request with what it handed on, and the session."""
-        run = state.runs.get(call.run_id)
-        use = state.roots.get(call.root_id, RootUse()) if call.root_id else RootUse()
-        run_key, root_key, session_key = places(call.place)
+        run = state.runs.get(place.run_id)
+        use = state.roots.get(place.root_id, RootUse()) if place.root_id else RootUse()
+        run_key, root_key, session_key = places(place)
         bounds = (
             (run_key, None, run.spent_usd if run else NOTHING),
             (root_key, use.cap_usd, use.spent_usd),
             (session_key, state.cap_usd, state.spent_usd),
         )
         for key, own, spent in bounds:
-            cap = tightest(self.caps.of(key.scope, call.agent), own)
+            cap = tightest(self.caps.of(key.scope, place.agent), own)
             if cap is not None:
                 yield Account(key.scope, cap, spent, self.counters.held(key))
-        if call.root_id is not None:
+        if place.root_id is not None:
             task = state.tasks.get(run.task_id) if run is not None and run.task_id else None
             payer = use if task is None else task
             if payer.cap_usd is None:
                 return
             # Without what the log knows to be reserved: the counters have that and more.
             calm = changed(state, reservations={})
-            left = left_of(calm, call.root_id, task.task_id if task else None)
+            left = left_of(calm, place.root_id, task.task_id if task else None)
             if left is not None:
-                held = self.counters.held(self.counters.envelope(call.place))
+                held = self.counters.held(self.counters.envelope(place))
                 handed_on = payer.cap_usd - payer.spent_usd - left
                 scope = "root" if task is None else "envelope"
                 yield Account(scope, payer.cap_usd, payer.spent_usd, handed_on + held)

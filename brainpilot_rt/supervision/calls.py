@@ -91,6 +91,8 @@ class RunCalls:
         pinned never is.
         """
         request = await self._checked(request)
+        if wanted.auto:
+            wanted = replace(wanted, left_usd=self._purse.left())
         while True:
             choice = await self._calls.router.choose(wanted)
             spoken = False

@@ -17,6 +17,7 @@ from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.models.estimates import Expected
 from brainpilot_rt.models.prices import Prices, Quote
 from brainpilot_rt.models.providers import Providers
+from brainpilot_rt.supervision.budget_counters import Place
 from brainpilot_rt.supervision.budgets import Budgets, Call, Exhausted, RateLimited, Reservation
 
 EXHAUSTED = "budget_exhausted"
@@ -121,6 +122,12 @@ class Purse:
                 raise FatalFault(refused.message, code=EXHAUSTED) from None
             else:
                 return self._open.events
+
+    def left(self) -> Decimal | None:
+        """What budgets have left for the next call, in US dollars; None: none bounds it."""
+        caller = self._caller
+        place = Place(caller.session, caller.run_id, caller.agent, caller.root_id)
+        return self._money.budgets.left(place)
 
     def refusal(self, exhausted: Exhausted) -> list[ev.Event]:
         """What to commit of a call that a budget refuses."""

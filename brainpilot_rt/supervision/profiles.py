@@ -5,7 +5,7 @@ client tokens of ours (`agent-<id>:<number>`, good for everything a client may d
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -74,6 +74,10 @@ class Members(Mapping[AgentName, str]):
         return body["lifecycleState"] == "active" and not agent_records.expired(body, now_ms)
 
 
+def _unbound(_agent: AgentName) -> None:
+    return
+
+
 class AgentProfiles:
     """The registered agents. Changes are made one after the other."""
 
@@ -94,6 +98,8 @@ class AgentProfiles:
         self._new_id = new_id
         self._tokens = tokens
         self._call_client = call_client
+        self.check_money: Callable[[AgentName], None] = _unbound
+        """Raises when budgets leave an agent nothing. They know agents, so they are made later."""
         self._alone = asyncio.Lock()
 
     # --- reading ----------------------------------------------------------------------------
@@ -119,11 +125,11 @@ class AgentProfiles:
         agent, colon, _ = name.removeprefix("agent-").partition(":")
         return AgentName(agent) if colon and name.startswith("agent-") else None
 
-    async def admit(self, agent: str) -> Profile:
+    def admit(self, agent: str) -> Profile:
         """The profile of an agent that is asked for a run; raises why it can not be."""
         body = self.get(agent)
         agent_records.check_usable(body, self._clock.now_ms())
-        await self.limits.check(AgentName(agent))
+        self.check_money(AgentName(agent))
         self.limits.admit(AgentName(agent))
         return body
 

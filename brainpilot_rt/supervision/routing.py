@@ -7,7 +7,7 @@ is known is the fold of the `turn_rated` events of the last week, committed ones
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from random import Random
@@ -20,6 +20,7 @@ from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, RunId, SessionId
 from brainpilot_rt.domain.model_calls import ModelRef
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.governance.budgets import tightest
 from brainpilot_rt.models.bandit import WINDOW_DAYS, Known, Rating, Statistics
 from brainpilot_rt.models.prices import Quote
 from brainpilot_rt.models.providers import Dialect, Providers
@@ -56,6 +57,8 @@ class Wanted:
     """`fast`, `floor` (the cheapest) or `best` (so far): nothing is tried out; empty: it is."""
     cost_max_usd: Decimal | None = None
     """What the turn may cost by its estimate; None: whatever it costs."""
+    left_usd: Decimal | None = None
+    """What the budgets that bound the turn have left; None: none bounds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +149,7 @@ class Router:
         if wanted.prefer:
             models = [one for one in models if one not in wanted.failed] or models
             models = [await self._preferred(models, wanted)]
-        arms = [await self._arm(model, wanted) for model in models] if len(models) > 1 else []
+        arms = await self._arms(models, wanted) if len(models) > 1 else []
         turn = Turn(
             task_class=wanted.task_class,
             arms=arms or [Arm(model=one) for one in models],
@@ -187,17 +190,37 @@ class Router:
             return min(models, key=lambda one: known[one].latency_ms or float("inf"))
         return max(models, key=lambda one: known[one].rewards.mean if known[one].samples else -1.0)
 
+    async def _arms(self, models: Sequence[ModelRef], wanted: Wanted) -> list[Arm]:
+        """The models with their prices, and without those that money does not reach for.
+
+        Where it reaches for none, all stay: the call that crosses a cap may be made (D21).
+        """
+        arms = [await self._arm(one, wanted) for one in models]
+        if all(one.excluded for one in arms if one.model not in wanted.failed):
+            return [replace(one, excluded="") for one in arms]
+        return arms
+
     async def _arm(self, model: ModelRef, wanted: Wanted) -> Arm:
         usage, cached = wanted.usage, min(wanted.cached, wanted.usage.input)
         cold = warm = await self._quote(model, usage)
         if cached:
             read = {"input": usage.input - cached, "cache_read": cached}
             warm = await self._quote(model, usage.model_copy(update=read))
-        return Arm(model=model, warm_usd=warm.cost_usd, cold_usd=cold.cost_usd)
+        is_held = wanted.held is not None and wanted.held.model == model
+        estimate = (warm if is_held else cold).counted_usd
+        left = tightest(wanted.cost_max_usd, wanted.left_usd)
+        return Arm(
+            model=model,
+            excluded="" if left is None or estimate <= left else "its estimate is above the budget",
+            warm_usd=warm.cost_usd,
+            cold_usd=cold.cost_usd,
+        )
 
     def _decided(self, turn: Turn) -> Choice:
         day = self._clock.now_ms() // DAY_MS
-        known = {arm.model: self._known.known(turn.task_class, arm.model, day) for arm in turn.arms}
+        held = turn.held
+        told_by = held.task_class if held is not None and held.in_loop else turn.task_class
+        known = {arm.model: self._known.known(told_by, arm.model, day) for arm in turn.arms}
         try:
             return choose(turn, known, self._rng)
         except NoModelLeft as left:
@@ -211,7 +234,9 @@ class Router:
         """What a turn was worth, and what the default model would have cost."""
         choice, usage = went.choice, went.usage
         day = self._clock.now_ms() // DAY_MS
-        others = [one.model for one in choice.candidates] or [choice.model]
+        others = [one.model for one in choice.candidates]
+        if len(others) <= 1:  # nothing was chosen: it is compared with what could have been
+            others = list(dict.fromkeys((choice.model, *self._peers())))
         costs = [(await self._quote(one, usage)).cost_usd for one in others if one != choice.model]
         costs.append(went.cost_usd)
         known: list[Known] = [self._known.known(choice.task_class, one, day) for one in others]
@@ -247,6 +272,9 @@ class Router:
             baseline_cost_usd=price,
             savings_usd=saved.saved_usd if saved else None,
         )
+
+    def _peers(self) -> list[ModelRef]:
+        return self.candidates(auto=True) if self._default() is not None else []
 
     def _default(self) -> ModelRef | None:
         """The default model; None when it can not be had."""

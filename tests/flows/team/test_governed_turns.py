@@ -163,8 +163,9 @@ async def test_runs_at_the_same_time_never_spend_the_same_remainder(tmp_path: Pa
         gate.open()
         await crew.settled()
         assert len(model.requests) == 1
-        [ended] = [one for one in await crew.events(other) if isinstance(one.event, ev.RunFinished)]
-        assert ended.event.error_code == "budget_exhausted"
+        ends_of_other = [one.event for one in await crew.events(other)]
+        [ended] = [one for one in ends_of_other if isinstance(one, ev.RunFinished)]
+        assert ended.error_code == "budget_exhausted"
 
 
 # --- routing ------------------------------------------------------------------------------
@@ -190,6 +191,21 @@ async def test_a_model_that_fails_is_replaced_in_the_same_turn_and_that_is_said(
         ]
         assert [one.outcome for one in await told(crew, ev.SpendSettled)] == ["released", "charged"]
         assert await ends(crew) == ["completed"]
+
+
+@pytest.mark.requirement("routing")
+async def test_a_model_that_is_too_dear_for_what_is_left_is_not_chosen(tmp_path: Path):
+    model = ScriptedModel()
+    model.script("principal", costing("0.1", "Done."))
+    setup = paid(routing=RoutingSettings(team="auto", seed=7))
+    async with team(memory_log(), model.stream, tmp_path, setup) as crew:
+        await crew.create()
+        await ask(crew, "Hello. " * 200, cap="1")
+        await crew.settled()
+        [selected] = await told(crew, ev.ModelSelected)
+        assert selected.model == CHEAP
+        [dear] = [one for one in selected.candidates if one.model == DEAR]
+        assert dear.excluded == "its estimate is above the budget"
 
 
 @pytest.mark.requirement("routing")

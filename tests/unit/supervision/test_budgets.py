@@ -20,6 +20,7 @@ from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.eventlog.ledger import to_usd
 from brainpilot_rt.models.prices import Quote
 from brainpilot_rt.sessions.recovery import repair
+from brainpilot_rt.settings import BudgetSettings
 from brainpilot_rt.supervision.budgets import Call, Exhausted, RateLimited
 from tests.unit.supervision.bank import CHAT, LIBRARIAN, Bank, D, S, bank
 
@@ -437,3 +438,21 @@ async def test_a_price_nobody_knows_is_refused_under_a_budget_if_so_declared():
     for settings in ({"unknown_price": "refuse"}, {"daily_usd": D(1)}):
         other = await bank(**settings)
         assert other.budgets.reserve(replace(await other.ask(), price_known=False)).events
+
+
+async def test_no_run_begins_where_a_bound_is_spent_but_one_does_where_it_is_only_held():
+    bank = await Bank(BudgetSettings(daily_usd=D(1))).open()
+    call = await bank.ask()
+    held = await bank.reserve(replace(call, amount_usd=D(1)))
+    assert bank.budgets.left(call.place) == 0
+    bank.budgets.check(LIBRARIAN)
+    await bank.charge(held, "1")
+    with pytest.raises(Exhausted, match="everything today"):
+        bank.budgets.check(LIBRARIAN)
+
+
+async def test_no_run_begins_while_the_killswitch_is_on():
+    bank = await Bank().open()
+    await bank.budgets.caps.switch({"active": True, "reason": "a test"})
+    with pytest.raises(BudgetExceeded, match="a test"):
+        bank.budgets.check(PRINCIPAL)

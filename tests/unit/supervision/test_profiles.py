@@ -25,9 +25,11 @@ from brainpilot_rt.domain.model_calls import ModelRef
 from brainpilot_rt.eventlog.memory import MemoryEventLog
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
-from brainpilot_rt.settings import SessionLimits
+from brainpilot_rt.settings import BudgetSettings, SessionLimits
 from brainpilot_rt.supervision.agent_limits import Limits
 from brainpilot_rt.supervision.agent_records import Changes
+from brainpilot_rt.supervision.budget_caps import Caps
+from brainpilot_rt.supervision.budgets import Budgets
 from brainpilot_rt.supervision.crew import Crew
 from brainpilot_rt.supervision.profiles import AgentProfiles
 from brainpilot_rt.supervision.records import Records
@@ -77,6 +79,11 @@ async def opened(log: MemoryEventLog, clock: ManualClock, folder: Path) -> Offic
     profiles = AgentProfiles(
         records, clock, SequentialIds(), ledger=log.ledger, tokens=tokens, call_client=_nobody
     )
+    bounds = BudgetSettings()
+    caps = Caps(bounds, records, profiles.limits.caps)
+    budgets = Budgets(log, manager, caps, bounds, clock=clock, new_id=SequentialIds())
+    await budgets.load()
+    profiles.check_money = budgets.check
     return Office(profiles, clock, log, tokens)
 
 
@@ -146,19 +153,19 @@ async def test_an_agent_moves_along_its_life_and_no_other_way(tmp_path: Path):
     async with office(tmp_path) as at:
         await at.profiles.create(BOT, said(), "provisioned")
         with pytest.raises(Forbidden):
-            await at.profiles.admit(BOT)
+            at.profiles.admit(BOT)
         with pytest.raises(Conflict):
             await at.profiles.transition(BOT, "suspended")
         await at.profiles.transition(BOT, "active")
         assert BOT in at.profiles.members
-        await at.profiles.admit(BOT)
+        at.profiles.admit(BOT)
         await at.profiles.transition(BOT, "suspended")
         assert BOT not in at.profiles.members
         with pytest.raises(BudgetExceeded):
-            await at.profiles.admit(BOT)
+            at.profiles.admit(BOT)
         await at.profiles.transition(BOT, "terminated")
         with pytest.raises(Forbidden):
-            await at.profiles.admit(BOT)
+            at.profiles.admit(BOT)
         with pytest.raises(Conflict, match="final"):
             await at.profiles.transition(BOT, "active")
         with pytest.raises(BadRequest):
@@ -180,12 +187,12 @@ async def test_a_budget_that_is_used_up_admits_nothing_until_the_next_day(tmp_pa
     async with office(tmp_path) as at:
         await at.profiles.bootstrap(BOT, said(budget_daily_usd=1))
         await at.spend("0.99")
-        await at.profiles.admit(BOT)
+        at.profiles.admit(BOT)
         await at.spend("0.02")
-        with pytest.raises(BudgetExceeded, match=r"used 1\.01"):
-            await at.profiles.admit(BOT)
+        with pytest.raises(BudgetExceeded, match=r"1\.01 of 1\.00 US dollars"):
+            at.profiles.admit(BOT)
         at.clock.advance(24 * 3600)
-        await at.profiles.admit(BOT)
+        at.profiles.admit(BOT)
 
 
 async def test_limits_bind_beside_the_profile_the_tighter_of_both(tmp_path: Path):
@@ -194,9 +201,9 @@ async def test_limits_bind_beside_the_profile_the_tighter_of_both(tmp_path: Path
         limits = at.profiles.limits
         assert (await limits.put(BOT, Limits(daily_usd=Decimal(2), rpm=1)))["daily_usd"] == 2.0
         assert limits.caps(BOT) == (Decimal("2.0"), None)
-        await at.profiles.admit(BOT)
+        at.profiles.admit(BOT)
         with pytest.raises(Busy):
-            await at.profiles.admit(BOT)
+            at.profiles.admit(BOT)
         await limits.drop(BOT)
         assert limits.caps(BOT) == (Decimal("10.0"), None)
         with pytest.raises(NotFound):
@@ -218,7 +225,7 @@ async def test_what_is_delegated_can_not_be_spent_twice(tmp_path: Path):
             await at.profiles.delegate(BOT, "helper-2", Decimal("0.01"), 60, said())
         at.clock.advance(60)
         with pytest.raises(Forbidden, match="expired"):
-            await at.profiles.admit(child)
+            at.profiles.admit(child)
         assert at.profiles.limits.caps(BOT)[0] == Decimal("4.01")
         at.clock.advance(24 * 3600)
         assert at.profiles.limits.caps(BOT)[0] == Decimal("10.0")
