@@ -99,7 +99,7 @@ class Governor:
     async def set_policy(self, body: Mapping[str, Any]) -> ToolPolicy:
         """Make or replace the policy of a pattern. `BadRequest` says what is wrong."""
         try:
-            policy = ToolPolicy.model_validate(body)
+            policy = ToolPolicy.model_validate_json(json.dumps(body), strict=True)
         except ValidationError as wrong:
             raise BadRequest(_first(wrong), code="invalid_body") from None
         await self.records.put("tool_policy", policy.tool_name, policy.model_dump(mode="json"))

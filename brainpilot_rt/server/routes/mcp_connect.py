@@ -144,7 +144,18 @@ class _Spoken(Response):
         logging.getLogger("mcp.server").setLevel(logging.WARNING)
         manager = StreamableHTTPSessionManager(self._server, json_response=True, stateless=True)
         async with manager.run():
-            await manager.handle_request(scope, _again(self._said, receive), send)
+            await manager.handle_request(_as_spoken(scope), _again(self._said, receive), send)
+
+
+def _as_spoken(scope: Scope) -> Scope:
+    """The request with the media types of the protocol, whatever it called them.
+
+    The SDK answers another content type with plain text; here the body itself says what it is, and
+    what is wrong with it is said as everywhere.
+    """
+    ours = {b"content-type": b"application/json", b"accept": b"application/json, text/event-stream"}
+    others = [(key, value) for key, value in scope["headers"] if key not in ours]
+    return {**scope, "headers": [*others, *ours.items()]}
 
 
 def _server(version: str, app: ASGIApp | None, scope: Scope) -> "Server[Any]":
