@@ -6,13 +6,12 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import CallId, RunId, TaskId
 from brainpilot_rt.sessions.mappings import changed, having, newest, without
 from brainpilot_rt.sessions.state import (
-    ClientCall,
     Granted,
-    OpenApproval,
     Reservation,
     RootUse,
     SessionState,
 )
+from brainpilot_rt.sessions.views import ClientCallView, asked_for
 
 GRANTS_MAX = 200
 """Approvals beyond one call that a session remembers, the latest."""
@@ -80,19 +79,7 @@ def approval(
 ) -> SessionState:
     """An approval was asked for, or somebody decided."""
     if isinstance(event, ev.ApprovalRequested):
-        asked = OpenApproval(
-            approval_id=event.approval_id,
-            run_id=event.run_id,
-            agent=event.agent,
-            call_id=event.call_id,
-            tool=event.tool,
-            arguments=event.arguments,
-            digest=event.digest,
-            definition=event.definition,
-            reasons=event.reasons,
-            asked_ms=at_ms,
-            expires_ms=event.expires_ms,
-        )
+        asked = asked_for(event, state.session, at_ms)
         return changed(state, approvals=having(state.approvals, event.approval_id, asked))
     known = state.approvals.get(event.approval_id)
     after = changed(state, approvals=without(state.approvals, event.approval_id))
@@ -119,7 +106,7 @@ def client_call(
     """The client is asked to run a call, or has."""
     if isinstance(event, ev.ClientCallAnswered):
         return changed(state, client_calls=without(state.client_calls, event.call_id))
-    opened = ClientCall(
+    opened = ClientCallView(
         call_id=event.call_id,
         run_id=event.run_id,
         agent=event.agent,

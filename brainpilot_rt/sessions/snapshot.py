@@ -7,8 +7,6 @@ from brainpilot_rt.sessions.state import AgentState, SessionState
 from brainpilot_rt.sessions.views import (
     ActiveTool,
     AgentView,
-    ApprovalView,
-    ClientCallView,
     LetterView,
     QuestionView,
     SessionSummary,
@@ -62,38 +60,8 @@ def view(state: SessionState) -> SessionView:
         cap_usd=state.cap_usd,
         spent_usd=state.spent_usd,
         created_ms=state.created_ms,
-        approvals=approvals(state),
-        client_calls=tuple(
-            ClientCallView(
-                call_id=one.call_id,
-                run_id=one.run_id,
-                agent=one.agent,
-                name=one.name,
-                arguments=one.arguments,
-            )
-            for one in state.client_calls.values()
-        ),
-    )
-
-
-def approvals(state: SessionState) -> tuple[ApprovalView, ...]:
-    """The calls that wait for a person's word, oldest first."""
-    return tuple(
-        ApprovalView(
-            approval_id=one.approval_id,
-            session=state.session,
-            agent=one.agent,
-            run_id=one.run_id,
-            call_id=one.call_id,
-            tool=one.tool,
-            arguments=one.arguments,
-            digest=one.digest,
-            definition=one.definition,
-            reasons=one.reasons,
-            asked_ms=one.asked_ms,
-            expires_ms=one.expires_ms,
-        )
-        for one in state.approvals.values()
+        approvals=tuple(state.approvals.values()),
+        client_calls=tuple(state.client_calls.values()),
     )
 
 

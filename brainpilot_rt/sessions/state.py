@@ -31,7 +31,7 @@ from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.domain.thinking import CallSummary, Intent, Plan, ProgramName
 from brainpilot_rt.domain.tools import Effect
 from brainpilot_rt.domain.usage import NO_USAGE, Usage
-from brainpilot_rt.sessions.views import LetterView
+from brainpilot_rt.sessions.views import ApprovalView, ClientCallView, LetterView
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,23 +192,6 @@ class Reservation:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenApproval:
-    """A call that waits for a person's word."""
-
-    approval_id: str
-    run_id: RunId
-    agent: AgentName
-    call_id: CallId
-    tool: str
-    arguments: Mapping[str, Any]
-    digest: str
-    definition: str
-    reasons: tuple[str, ...]
-    asked_ms: int
-    expires_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Granted:
     """An approval that holds beyond the call it was asked for."""
 
@@ -222,17 +205,6 @@ class Granted:
     reasons: tuple[str, ...]
     scope: ApprovalScope
     until_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClientCall:
-    """A call the client is to run."""
-
-    call_id: CallId
-    run_id: RunId
-    agent: AgentName
-    name: str
-    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,9 +280,11 @@ class SessionState:
     spent_usd: Decimal = Decimal(0)
     """What the budgets were charged for the whole session."""
     reservations: Mapping[str, Reservation] = field(default_factory=dict[str, Reservation])
-    approvals: Mapping[str, OpenApproval] = field(default_factory=dict[str, OpenApproval])
+    approvals: Mapping[str, ApprovalView] = field(default_factory=dict[str, ApprovalView])
     grants: Mapping[str, Granted] = field(default_factory=dict[str, Granted])
-    client_calls: Mapping[CallId, ClientCall] = field(default_factory=dict[CallId, ClientCall])
+    client_calls: Mapping[CallId, ClientCallView] = field(
+        default_factory=dict[CallId, ClientCallView]
+    )
     agents: Mapping[AgentName, AgentState] = field(default_factory=dict[AgentName, AgentState])
     letters: Mapping[LetterId, OpenLetter] = field(default_factory=dict[LetterId, OpenLetter])
     """In the order of acceptance."""

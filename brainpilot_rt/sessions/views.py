@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from brainpilot_rt.domain.events import AgentKind, Thinking
+from brainpilot_rt.domain.events import AgentKind, ApprovalRequested, Thinking
 from brainpilot_rt.domain.ids import (
     AgentName,
     CallId,
@@ -100,6 +100,24 @@ class ApprovalView:
     reasons: tuple[str, ...]
     asked_ms: int
     expires_ms: int | None
+
+
+def asked_for(event: ApprovalRequested, session: SessionId, at_ms: int) -> ApprovalView:
+    """An approval as it was asked for."""
+    return ApprovalView(
+        approval_id=event.approval_id,
+        session=session,
+        agent=event.agent,
+        run_id=event.run_id,
+        call_id=event.call_id,
+        tool=event.tool,
+        arguments=event.arguments,
+        digest=event.digest,
+        definition=event.definition,
+        reasons=event.reasons,
+        asked_ms=at_ms,
+        expires_ms=event.expires_ms,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,9 @@ from brainpilot_rt.domain.governing import ApprovalScope
 from brainpilot_rt.domain.ids import DAEMON_STREAM, CallId, SessionId
 from brainpilot_rt.eventlog.port import EventLog, Receipt
 from brainpilot_rt.governance.approvals import codes, decision_problem
-from brainpilot_rt.sessions import snapshot
 from brainpilot_rt.sessions.hub import Hub
 from brainpilot_rt.sessions.manager import SessionManager
-from brainpilot_rt.sessions.views import ApprovalView
+from brainpilot_rt.sessions.views import ApprovalView, asked_for
 from brainpilot_rt.supervision.answers import Decided, ReceiptOf
 from brainpilot_rt.supervision.direct_approvals import DirectApprovals, check_scope
 from brainpilot_rt.supervision.records import Records
@@ -66,7 +65,7 @@ class Approvals:
     def open(self, session: SessionId | None = None) -> list[ApprovalView]:
         """What waits, oldest first; of one session or of all. Waiting sessions are in memory."""
         states = self._manager.resident()
-        found = [one for state in states for one in snapshot.approvals(state)]
+        found = [one for state in states for one in state.approvals.values()]
         found += self.direct.open()
         kept = [one for one in found if session in (None, one.session)]
         return sorted(kept, key=lambda one: one.asked_ms)
@@ -167,7 +166,7 @@ class Approvals:
         for one in await self._log.read_back(session, limit=events, types=_BOTH):
             match one.event:
                 case ev.ApprovalRequested() as event:
-                    asked[event.approval_id] = _view(one, event)
+                    asked[event.approval_id] = asked_for(event, session, one.at_ms)
                 case ev.ApprovalDecided(approval_id=key) as word if key in asked:
                     found.append(Decided(asked[key], word, one.at_ms))
                 case _:
@@ -212,23 +211,6 @@ class Approvals:
         )
         assert isinstance(found, ev.ClientCallAnswered)
         return found
-
-
-def _view(recorded: ev.Recorded, event: ev.ApprovalRequested) -> ApprovalView:
-    return ApprovalView(
-        approval_id=event.approval_id,
-        session=recorded.session,
-        agent=event.agent,
-        run_id=event.run_id,
-        call_id=event.call_id,
-        tool=event.tool,
-        arguments=event.arguments,
-        digest=event.digest,
-        definition=event.definition,
-        reasons=event.reasons,
-        asked_ms=recorded.at_ms,
-        expires_ms=event.expires_ms,
-    )
 
 
 def _never_asked(approval_id: str) -> NotFound:

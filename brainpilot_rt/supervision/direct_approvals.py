@@ -12,7 +12,7 @@ from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, Busy, Conflict
 from brainpilot_rt.domain.governing import ApprovalDecision
-from brainpilot_rt.domain.ids import DAEMON_STREAM, AgentName, CallId, RunId
+from brainpilot_rt.domain.ids import DAEMON_STREAM, RunId
 from brainpilot_rt.governance.approvals import is_over
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.sessions.views import ApprovalView
@@ -22,6 +22,10 @@ KIND: Final = "mcp_call"
 DIRECT: Final = RunId("direct")
 """Stands where the run of a call would."""
 OPEN_MAX: Final = 100
+_KEPT: Final = (
+    *("call_id", "agent", "tool", "arguments", "digest", "definition", "reasons"),
+    *("asked_ms", "expires_ms"),
+)
 
 
 class DirectApprovals:
@@ -113,32 +117,10 @@ def check_scope(scope: str) -> None:
 
 
 def _body(call: ApprovalView) -> dict[str, Any]:
-    return {
-        "call_id": call.call_id,
-        "agent": call.agent,
-        "tool": call.tool,
-        "arguments": dict(call.arguments),
-        "digest": call.digest,
-        "definition": call.definition,
-        "reasons": list(call.reasons),
-        "asked_ms": call.asked_ms,
-        "expires_ms": call.expires_ms,
-        "approved": False,
-    }
+    return {name: getattr(call, name) for name in _KEPT} | {"approved": False}
 
 
 def _view(key: str, body: Mapping[str, Any]) -> ApprovalView:
-    return ApprovalView(
-        approval_id=key,
-        session=DAEMON_STREAM,
-        agent=AgentName(body["agent"]),
-        run_id=DIRECT,
-        call_id=CallId(body["call_id"]),
-        tool=body["tool"],
-        arguments=body["arguments"],
-        digest=body["digest"],
-        definition=body["definition"],
-        reasons=tuple(body["reasons"]),
-        asked_ms=body["asked_ms"],
-        expires_ms=body["expires_ms"],
-    )
+    kept: dict[str, Any] = {name: body[name] for name in _KEPT}
+    kept["reasons"] = tuple(body["reasons"])
+    return ApprovalView(approval_id=key, session=DAEMON_STREAM, run_id=DIRECT, **kept)
