@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.eventlog.port import EventLog, RawRow
 
 
@@ -21,8 +21,7 @@ def line_of(row: RawRow) -> bytes:
 
     What no longer parses is given as text with the type `unreadable`, never left out.
     """
-    moment = datetime.fromtimestamp(row.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    head = {"seq": row.seq, "ts": moment.replace("+00:00", "Z")}
+    head = {"seq": row.seq, "ts": iso(row.at_ms)}
     try:
         fields = json.loads(row.payload)
         kind = fields.pop("type")

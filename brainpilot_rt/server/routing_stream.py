@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from brainpilot_rt.aiokit.broadcast import Ring
 from brainpilot_rt.domain.events import Chunk, ModelSelected, Recorded, TurnRated
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.rings import Subscriber
 from brainpilot_rt.server.stream import EventStream
 from brainpilot_rt.server.tracks import encode
 from brainpilot_rt.server.wires.agent_run_bodies import selected
-from brainpilot_rt.supervision.agent_records import TENANT, iso
+from brainpilot_rt.supervision.agent_records import TENANT
 
 KEEPALIVE_S: Final = 15.0
 _KEPT_MAX: Final = 1_024

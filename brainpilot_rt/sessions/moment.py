@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from brainpilot_rt.domain.errors import CommandRejected
 from brainpilot_rt.domain.events import Event
 from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.settings import SessionLimits
 
 
@@ -23,8 +23,7 @@ class Moment:
     @property
     def iso(self) -> str:
         """The instant as ISO 8601 in UTC, with milliseconds."""
-        stamp = datetime.fromtimestamp(self.now_ms / 1000, UTC)
-        return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(self.now_ms)
 
 
 class RefusedLoudly(Exception):

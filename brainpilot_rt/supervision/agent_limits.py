@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import BudgetExceeded, Busy, NotFound
 from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.eventlog.ledger import Ledger, Which, day_of, to_usd
 from brainpilot_rt.governance.rates import Rate, Rates
-from brainpilot_rt.supervision.agent_records import RPM, counts_until, iso, usd
+from brainpilot_rt.supervision.agent_records import RPM, counts_until, usd
 from brainpilot_rt.supervision.records import Records
 
 LIMIT: Final = "agent_limit"

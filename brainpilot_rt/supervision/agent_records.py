@@ -6,7 +6,7 @@ agent is made of beside it. Everything here is pure; `profiles.py` keeps the rec
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
@@ -18,6 +18,7 @@ from brainpilot_rt.agents.personas import EXPERT, PERSONAS
 from brainpilot_rt.domain.errors import BadRequest, BudgetExceeded, Conflict, Forbidden
 from brainpilot_rt.domain.ids import RESERVED, AgentName
 from brainpilot_rt.domain.model_calls import ModelRef
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.supervision import mcp_toolset
 from brainpilot_rt.supervision.client_tools import described
 
@@ -314,8 +315,3 @@ def _enabled(toolset: Mapping[str, Any]) -> list[str]:
 
 def _object(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def iso(at_ms: int) -> str:
-    """A moment as ISO 8601, UTC."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

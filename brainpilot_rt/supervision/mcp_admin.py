@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import BadRequest, Conflict
 from brainpilot_rt.domain.ids import SessionId
-from brainpilot_rt.supervision.agent_records import iso
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.supervision.mcp_groups import SERVER, Found, McpGroups, vault_name
 from brainpilot_rt.supervision.mcp_sources import of_record
 from brainpilot_rt.supervision.records import Records

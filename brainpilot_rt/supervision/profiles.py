@@ -17,6 +17,7 @@ from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.context.materials import NONE, Materials
 from brainpilot_rt.domain.errors import BadRequest, Conflict, NotFound
 from brainpilot_rt.domain.ids import AgentName
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.eventlog.ledger import Ledger
 from brainpilot_rt.supervision import agent_materials, agent_records
 from brainpilot_rt.supervision.agent_limits import AGENT, LIMIT, AgentLimits
@@ -185,7 +186,7 @@ class AgentProfiles:
         async with self._alone:
             body = self.get(agent)
             until = agent_records.counts_until(body, self._clock.now_ms())
-            month = agent_records.iso(self._clock.now_ms())[:7]
+            month = iso(self._clock.now_ms())[:7]
             if body["parentAgentId"] is not None and (until is None or until >= month):
                 raise Conflict(
                     f"the budget of {agent!r} counts against {body['parentAgentId']} until the end "
@@ -220,7 +221,7 @@ class AgentProfiles:
                 "budgetDailyUsd": float(amount),
                 "budgetMonthlyUsd": float(amount),
                 "parentAgentId": parent,
-                "expiresAt": agent_records.iso(now_ms + ttl_s * 1000),
+                "expiresAt": iso(now_ms + ttl_s * 1000),
             }
             await self._records.put(AGENT, agent, body)
             token, expires_at = await self._token(agent)
@@ -238,7 +239,7 @@ class AgentProfiles:
                 self._tokens.revoke(old)
             return self._tokens.issue(name, "execute", until_ms)
 
-        return await asyncio.to_thread(issue), agent_records.iso(until_ms)
+        return await asyncio.to_thread(issue), iso(until_ms)
 
     async def _revoke(self, agent: str) -> None:
         def revoke() -> None:
@@ -259,7 +260,7 @@ class AgentProfiles:
         fresh = self._records.get(FILE, key) is None
         stamp = {"agentId": agent, "fileType": kind, "filename": filename}
         await self._records.put(
-            FILE, key, {**stamp, **content, "updatedAt": agent_records.iso(self._clock.now_ms())}
+            FILE, key, {**stamp, **content, "updatedAt": iso(self._clock.now_ms())}
         )
         return fresh
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.usage import NO_USAGE, Usage
 from brainpilot_rt.eventlog.port import EventLog
 
@@ -88,8 +88,8 @@ async def stats_of(log: EventLog, session: SessionId) -> dict[str, Any]:
             {
                 "runId": run_id,
                 "agentName": run.agent,
-                "startedAt": _iso(run.started_ms),
-                "finishedAt": _iso(run.finished_ms),
+                "startedAt": iso(run.started_ms),
+                "finishedAt": None if run.finished_ms is None else iso(run.finished_ms),
                 "status": run.status,
                 "delta": run.delta.json(),
             }
@@ -154,10 +154,3 @@ def _units(
 ) -> list[_Unit]:
     units = [total, agents.setdefault(agent, _Unit())]
     return [*units, runs[run_id].delta] if run_id in runs else units
-
-
-def _iso(at_ms: int | None) -> str | None:
-    if at_ms is None:
-        return None
-    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")

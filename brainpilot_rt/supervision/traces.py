@@ -12,11 +12,12 @@ from typing import Any, Final
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.events import Recorded, TraceNodeSaved
 from brainpilot_rt.domain.ids import SessionId
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.trace import TraceNode
 from brainpilot_rt.eventlog.port import EventLog
 from brainpilot_rt.sessions.hub import Hub, Item
 from brainpilot_rt.trace.causal_folds import take
-from brainpilot_rt.trace.causes import Causes, iso
+from brainpilot_rt.trace.causes import Causes
 from brainpilot_rt.trace.derived import steps_of
 from brainpilot_rt.trace.graph import fold, node_json, trace_graph
 

@@ -10,7 +10,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -18,6 +17,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
 from brainpilot_rt.domain.thinking import ContextSection
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.eventlog.port import PAGE, EventLog
 
@@ -107,7 +107,7 @@ class _Index:
             "inputTokens": turn.usage.input if turn.usage else None,
             "outputTokens": turn.usage.output if turn.usage else None,
             "costUsd": None if turn.cost_usd is None else float(turn.cost_usd),
-            "at": _iso(turn.at_ms),
+            "at": iso(turn.at_ms),
         }
 
     def holders(self, digests: Sequence[str]) -> set[int]:
@@ -241,8 +241,3 @@ def _section_json(section: ContextSection, texts: Mapping[str, str]) -> dict[str
         "digest": section.digest,
         "text": text,
     }
-
-
-def _iso(at_ms: int) -> str:
-    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")

@@ -12,7 +12,6 @@ questions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
@@ -109,12 +108,6 @@ class Thread:
 def cut(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
     """The text, shortened with an ellipsis."""
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
-
-
-def iso(at_ms: int) -> str:
-    """Unix milliseconds as ISO 8601, UTC."""
-    stamp = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return stamp.replace("+00:00", "Z")
 
 
 def file_path(path: str) -> str:

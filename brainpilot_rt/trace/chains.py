@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from brainpilot_rt.domain.errors import NotFound
 from brainpilot_rt.domain.graphs import reach
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
-from brainpilot_rt.trace.causes import Cause, Causes, cut, file_path, iso
+from brainpilot_rt.trace.causes import Cause, Causes, cut, file_path
 
 LATEST: Final = "latest"
 _OF_A_RUN: Final = frozenset({"run", "turn", "aside", "call", "intent", "plan", "gap", "retrieval"})

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.letters import LetterKind
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.trace import TraceArtifact, TraceNode, TraceParent
-from brainpilot_rt.trace.causes import Cause, Causes, cut, iso
+from brainpilot_rt.trace.causes import Cause, Causes, cut
 from brainpilot_rt.trace.graph import NODES_MAX
 
 DERIVED: Final = "derived"

@@ -28,6 +28,7 @@ from brainpilot_rt.domain.ids import (
     parse_session_id,
 )
 from brainpilot_rt.domain.letters import CONTENT_CHARS_MAX
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.eventlog.ledger import Which, to_usd
 from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import refuse_agents
@@ -38,7 +39,6 @@ from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.run_streams import RunStreams
 from brainpilot_rt.server.wires.agent_run_bodies import reason_of
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.sessions.views import SessionSummary
 from brainpilot_rt.supervision.approvals import Word
 

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from brainpilot_rt.domain.errors import BadRequest, NotFound
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.routes.paging import flag, page_of
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.managed import environment_json
 from brainpilot_rt.server.wires.managed_bodies import (
     EnvironmentBody,

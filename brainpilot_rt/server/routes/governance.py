@@ -13,6 +13,7 @@ from starlette.responses import Response
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.memory import Block
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.governance.audit import AuditRow, CallRow, MemoryRow, Operation
 from brainpilot_rt.governance.firewall import interception
 from brainpilot_rt.governance.inspections.requests import FirewallConfig
@@ -23,7 +24,6 @@ from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.supervision.agent_records import iso
 from brainpilot_rt.supervision.insight import ROWS_MAX
 
 OPERATIONS: Final = get_args(Operation)

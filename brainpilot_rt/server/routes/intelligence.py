@@ -16,6 +16,7 @@ from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.events import TurnRated
 from brainpilot_rt.domain.ids import parse_agent_name, parse_session_id
 from brainpilot_rt.domain.model_calls import ModelRef
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.models.bandit import WINDOW_DAYS, Known
 from brainpilot_rt.models.replay import POLICIES, Estimate
 from brainpilot_rt.models.standings import Routed, Standing, advised, ranks, saved, standings
@@ -28,7 +29,6 @@ from brainpilot_rt.server.queries import number
 from brainpilot_rt.server.resources import Row
 from brainpilot_rt.server.routing_stream import routing_stream
 from brainpilot_rt.server.stream import HEADERS
-from brainpilot_rt.supervision.agent_records import iso
 
 CLASSES: Final[Sequence[str]] = get_args(TaskClass)
 DAYS_MAX: Final = 90

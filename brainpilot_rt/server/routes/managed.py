@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from brainpilot_rt.domain.errors import NotFound
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.hub import Hub
@@ -21,7 +22,6 @@ from brainpilot_rt.server.routes.managed_agents import ManagedAgentRoutes
 from brainpilot_rt.server.routes.managed_events import ManagedEventRoutes, SentBody
 from brainpilot_rt.server.routes.managed_sessions import ManagedSessionRoutes
 from brainpilot_rt.server.routes.sessions import session_of
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.managed_bodies import (
     AgentBody,
     AgentChange,

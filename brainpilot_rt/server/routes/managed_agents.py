@@ -12,13 +12,13 @@ from starlette.responses import Response
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.ids import DAEMON_STREAM
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.queries import whole
 from brainpilot_rt.server.routes.paging import flag, in_time, is_in, moment_ms, page_of
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.managed import agent_json
 from brainpilot_rt.server.wires.managed_bodies import (
     AgentBody,

@@ -15,6 +15,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.events import Thinking
 from brainpilot_rt.domain.ids import AgentName, SessionId
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import parse, sent
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
@@ -29,7 +30,6 @@ from brainpilot_rt.server.routes.managed_events import (
 )
 from brainpilot_rt.server.routes.paging import flag, in_time, is_in, many, page_of
 from brainpilot_rt.server.routes.sessions import session_of
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.managed import (
     parts_json,
     session_json,

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.ids import USER, AgentName
 from brainpilot_rt.domain.memory import Block, MemoryItem
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import Body, parse, sent
 from brainpilot_rt.server.callers import calling_agent, refuse_agents
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.resources import Row
-from brainpilot_rt.supervision.agent_records import iso
 from brainpilot_rt.supervision.shared_memory import BLOCKS
 
 FOUND_MAX: Final = 100

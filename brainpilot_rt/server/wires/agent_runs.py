@@ -17,10 +17,10 @@ from typing import Any, Final, TypeAlias, cast
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.letters import LetterKind
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.wires import agent_run_bodies as bodies
 from brainpilot_rt.server.wires.agent_run_bodies import Body, Call, View
 from brainpilot_rt.server.wires.agent_run_stage import OpenRun, Stage
-from brainpilot_rt.server.wires.brainpilot import iso
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.governance.approvals import scopes_of
 from brainpilot_rt.governance.sanitising import escaped
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.shown import shown
 from brainpilot_rt.sessions.views import ApprovalView
 from brainpilot_rt.supervision.answers import Decided

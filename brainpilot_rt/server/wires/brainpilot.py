@@ -10,22 +10,15 @@ because a client that gets both under one id pours the reasoning into the answer
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
 from brainpilot_rt.domain.events import Chunk, Recorded, TextFinished
 from brainpilot_rt.domain.ids import MessageId, SessionId
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.wires.brainpilot_bodies import BODIES, Frame, by_name, custom
 
 _ULID_DIGITS: Final = {digit: n for n, digit in enumerate("0123456789abcdefghjkmnpqrstvwxyz")}
-
-
-@lru_cache(maxsize=512)
-def iso(at_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 with milliseconds, UTC."""
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @lru_cache(maxsize=256)

@@ -7,10 +7,10 @@ answer them without a second copy of the frame that asked.
 
 from typing import Any
 
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.server.ports import Liveness
 from brainpilot_rt.server.wires.approvals import approval_json
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.brainpilot_bodies import Frame, custom
 from brainpilot_rt.sessions.views import (
     ActiveTool,

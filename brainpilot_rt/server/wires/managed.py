@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.domain.usage import Usage
-from brainpilot_rt.server.wires.brainpilot import iso
 from brainpilot_rt.server.wires.managed_bodies import Json
 from brainpilot_rt.sessions.views import SessionView
 

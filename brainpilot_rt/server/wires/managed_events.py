@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import PRINCIPAL, AgentName, MessageId, SessionId
+from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.wires.agent_runs import Projector
-from brainpilot_rt.server.wires.brainpilot import iso, pieces
+from brainpilot_rt.server.wires.brainpilot import pieces
 from brainpilot_rt.server.wires.managed import budget_json, parts_json, usage_json
 from brainpilot_rt.server.wires.managed_bodies import Json
 
