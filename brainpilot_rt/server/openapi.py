@@ -41,6 +41,18 @@ _API_PROBLEM: Final = {
     },
 }
 """Of `/v1`; what is said before any route is a `Problem` there too."""
+_RPC_PROBLEM: Final = {
+    "type": "object",
+    "required": ["jsonrpc", "error"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
+        },
+    },
+}
 
 
 def document(rows: Iterable[Row], version: str) -> dict[str, Any]:
@@ -63,7 +75,7 @@ def document(rows: Iterable[Row], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions.get("$defs", {})
-            | {"Problem": _PROBLEM, "ApiProblem": _API_PROBLEM},
+            | {"Problem": _PROBLEM, "ApiProblem": _API_PROBLEM, "RpcProblem": _RPC_PROBLEM},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
@@ -129,6 +141,7 @@ def _response(row: Row, status: int, meaning: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": meaning}
     if status >= 400:  # noqa: PLR2004 - errors have one form
         forms = ("ApiProblem", "Problem") if row.path.startswith("/v1/") else ("Problem",)
+        forms += ("RpcProblem",) if row.rpc else ()
         schema = {"anyOf": [{"$ref": _REF.format(model=form)} for form in forms]}
         kinds = ("application/json", "application/problem+json")
         answer["content"] = {kind: {"schema": schema} for kind in kinds}

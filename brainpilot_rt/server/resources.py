@@ -48,6 +48,8 @@ class Row:
     """The body may be as large as an upload."""
     write: bool = False
     """A change that makes no agent act."""
+    rpc: bool = False
+    """Speaks JSON-RPC, also of what is wrong with a message."""
 
     @property
     def needs(self) -> Held:

@@ -258,4 +258,4 @@ def mcp_connect_rows(to: McpConnectRoutes) -> list[Row]:
     answers = {200: "a message of the protocol", 202: "taken", 400: "no such message"}
     here = "/v1/mcp/connect"
     about = "The daemon as an MCP server (streamable HTTP, without sessions)"
-    return [Row("POST", here, to.connect, about, answers, activity=False)]
+    return [Row("POST", here, to.connect, about, answers, activity=False, rpc=True)]
