@@ -20,7 +20,7 @@ from pydantic_core import PydanticSerializationError
 
 from brainpilot_rt.domain.ids import ULID
 from brainpilot_rt.domain.letters import LETTER_VERSION, ForeignLetter, Letter
-from brainpilot_rt.domain.values import Value
+from brainpilot_rt.domain.values import Value, first_problem
 
 LETTER_BYTES_MAX: Final = 256 * 1024
 """Bytes of one letter file; longer text belongs into a workspace file."""
@@ -153,9 +153,7 @@ def _decode(kind: type[SomeValue], data: bytes, limits: LetterLimits) -> SomeVal
     try:
         return kind.model_validate_json(data, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "letter"
-        raise BadLetter(Reason.INVALID_FIELD, f"{where}: {first['msg']}") from None
+        raise BadLetter(Reason.INVALID_FIELD, first_problem(error, "letter")) from None
 
 
 def _text_of(data: bytes) -> str:

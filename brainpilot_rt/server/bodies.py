@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from brainpilot_rt.domain.errors import BadRequest, TooLarge
+from brainpilot_rt.domain.values import first_problem
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -75,9 +76,7 @@ def parse(model: type[M], values: Mapping[str, Any], message: str = "") -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or "body"
-        wrong = f"{field}: {first['msg']}"
+        wrong = first_problem(error)
         raise BadRequest(message or wrong, code="invalid_body", detail=wrong) from None
 
 

@@ -16,6 +16,7 @@ from brainpilot_rt.domain.errors import BadRequest, TooLarge
 from brainpilot_rt.domain.events import ClientCallAnswered
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.tools import Effect, ToolSpec
+from brainpilot_rt.domain.values import first_problem
 from brainpilot_rt.governance.access import allowed_tools
 from brainpilot_rt.tools.context import ToolContext
 from brainpilot_rt.tools.registry import Arguments, Tool, ToolOutput
@@ -57,9 +58,7 @@ def described(
     try:
         found = [ClientTool.model_validate(one) for one in tools]
     except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BadRequest(f"a tool's {place}: {first['msg']}", code="invalid_tool") from None
+        raise BadRequest(f"a tool's {first_problem(wrong)}", code="invalid_tool") from None
     if len(found) > TOOLS_MAX:
         raise BadRequest(f"at most {TOOLS_MAX} tools, not {len(found)}", code="too_many_tools")
     if sum(len(one.model_dump_json()) for one in found) > TOOLS_CHARS_MAX:

@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
 from brainpilot_rt.aiokit.sources import Clock
 from brainpilot_rt.domain.errors import BadRequest, Conflict
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.times import iso
+from brainpilot_rt.domain.values import checked
 from brainpilot_rt.supervision.mcp_groups import SERVER, Found, McpGroups, vault_name
 from brainpilot_rt.supervision.mcp_sources import of_record
 from brainpilot_rt.supervision.records import Records
@@ -94,14 +95,14 @@ class McpAdmin:
             "auth": None,
             "allowed_key_ids": [],
         }
-        return await self._keep(name, {**fresh, "createdAt": now}, _checked(body))
+        return await self._keep(name, {**fresh, "createdAt": now}, checked(ServerChange, body))
 
     async def update(self, ident: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change a registered server; it is connected to anew where that matters."""
         name = await self._registered(ident)
         kept = self._records.get(SERVER, name)
         assert kept is not None
-        return await self._keep(name, kept, _checked(body))
+        return await self._keep(name, kept, checked(ServerChange, body))
 
     async def remove(self, ident: str) -> None:
         """Forget a registered server and its credential."""
@@ -213,12 +214,3 @@ def _tool_json(tool: McpTool, server: str) -> dict[str, Any]:
         "effect": tool.spec.effect.value,
         "digest": definition.digest,
     }
-
-
-def _checked(body: Mapping[str, Any]) -> ServerChange:
-    try:
-        return ServerChange.model_validate(body)
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BadRequest(f"{place}: {first['msg']}", code="invalid_body") from None

@@ -21,6 +21,7 @@ from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import BadRequest, CommandRejected
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.messages import ToolCall
+from brainpilot_rt.domain.values import checked, first_problem
 from brainpilot_rt.governance import approvals as rules
 from brainpilot_rt.governance.firewall import Inspection, effective_tool, inspect
 from brainpilot_rt.governance.inspections.requests import FirewallConfig, ToolRequest, rewritten
@@ -78,10 +79,7 @@ class Governor:
     async def set_firewall(self, body: Mapping[str, Any]) -> FirewallConfig:
         """Change some of them. `BadRequest` says which is wrong."""
         now = self.firewall().model_dump(mode="json", by_alias=True)
-        try:
-            wanted = FirewallConfig.model_validate({**now, **body})
-        except ValidationError as wrong:
-            raise BadRequest(_first(wrong), code="invalid_body") from None
+        wanted = checked(FirewallConfig, {**now, **body})
         await self.records.put("firewall", CONFIG, wanted.model_dump(mode="json", by_alias=True))
         return wanted
 
@@ -101,7 +99,7 @@ class Governor:
         try:
             policy = ToolPolicy.model_validate_json(json.dumps(body), strict=True)
         except ValidationError as wrong:
-            raise BadRequest(_first(wrong), code="invalid_body") from None
+            raise BadRequest(first_problem(wrong), code="invalid_body") from None
         await self.records.put("tool_policy", policy.tool_name, policy.model_dump(mode="json"))
         return policy
 
@@ -388,8 +386,3 @@ def definition_of(tool: Tool) -> str:
     if isinstance(tool, McpTool):
         return tool.definition.digest
     return hashlib.sha256(tool.spec.model_dump_json().encode()).hexdigest()
-
-
-def _first(wrong: ValidationError) -> str:
-    error = wrong.errors(include_url=False, include_context=False)[0]
-    return f"{'.'.join(map(str, error['loc'])) or 'body'}: {error['msg']}"

@@ -8,12 +8,12 @@ and `actions`.
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.governing import GuardAction, GuardStage
-from brainpilot_rt.domain.values import Value
+from brainpilot_rt.domain.values import Value, checked
 from brainpilot_rt.governance.guardrails.topics import PHRASE_CHARS_MAX
 
 STAGES: Final[tuple[GuardStage, ...]] = ("input", "output", "tool_args", "tool_result")
@@ -100,12 +100,7 @@ def parse_config(
     changed = {name: value for name, value in body.items() if name in known}
     if isinstance(listed := changed.get("providers", []), list):
         changed["providers"] = _merged(known["providers"], cast("list[Any]", listed))
-    try:
-        return GuardrailConfig.model_validate(known | changed)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadRequest(f"{where}: {first['msg']}") from None
+    return checked(GuardrailConfig, known | changed, "bad_request")
 
 
 def config_json(config: GuardrailConfig) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, cast
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from brainpilot_rt.domain.errors import BadRequest
-from brainpilot_rt.domain.values import Value
+from brainpilot_rt.domain.values import Value, checked
 from brainpilot_rt.governance.guardrails.pipeline import UNAVAILABLE, Finding
 
 _PATH: Final = r"!?\$(?:\.[A-Za-z_][\w-]{0,60}|\[[0-9]{1,4}\])*"
@@ -101,11 +101,7 @@ def parse_provider(body: Mapping[str, Any]) -> tuple[ExternalProvider, str | Non
     if said is not None and not isinstance(said, dict):
         raise BadRequest("result_mapping: an object with safe, confidence and reason")
     known |= {"template": template, "result_mapping": mapping | cast("dict[str, Any]", said or {})}
-    try:
-        return ExternalProvider.model_validate(known), key
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return checked(ExternalProvider, known, "bad_request"), key
 
 
 def provider_json(provider: ExternalProvider) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from brainpilot_rt.domain.values import first_problem
+
 TransportKind: TypeAlias = Literal["stdio", "http", "sse"]
 
 SERVERS_MAX: Final = 64
@@ -129,14 +131,14 @@ def parse(
     try:
         entries = _FILE.validate_json(content).servers
     except ValidationError as invalid:
-        return Parsed(problems=(f"{source}: {_first(invalid)}",))
+        return Parsed(problems=(f"{source}: {first_problem(invalid, 'entry')}",))
     servers: list[ServerConfig] = []
     problems: list[str] = []
     for name, raw in list(entries.items())[:SERVERS_MAX]:
         try:
             found = _server(name, raw, variables, trusted=trusted)
         except ValidationError as invalid:
-            problems.append(f"{source}: server {name[:80]!r}: {_first(invalid)}")
+            problems.append(f"{source}: server {name[:80]!r}: {first_problem(invalid, 'entry')}")
         except ValueError as wrong:
             problems.append(f"{source}: server {name[:80]!r}: {wrong}")
         else:
@@ -240,9 +242,3 @@ def _check_headers(headers: Mapping[str, str]) -> None:
 
 def _digest(what: object) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _first(invalid: ValidationError) -> str:
-    error = invalid.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in error["loc"])
-    return f"{place}: {error['msg']}" if place else error["msg"]
