@@ -4,23 +4,14 @@ import click
 
 from brainpilot_rt.cli.ask import chosen_session
 from brainpilot_rt.cli.client import as_object, as_objects, session_path
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 from brainpilot_rt.cli.terminal import clean, clean_line, fit
 
 
 @click.command("agents")
 @click.option("--session", help="By default the session changed last.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def agents_command(common: Common, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Show the agents of a session."""
     client = common.client()

@@ -23,7 +23,8 @@ from brainpilot_rt.cli.client import (
 from brainpilot_rt.cli.options import (
     Common,
     json_option,
-    pass_common,
+    list_or_go_on,
+    of_daemon,
     print_json,
     with_daemon,
     with_talk,
@@ -56,20 +57,13 @@ note_option = click.option("--note", default="", help="Words for the agent.")
 @click.pass_context
 def approvals_command(ctx: click.Context, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Without a command: list the calls that wait for your word."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_approvals, session=session, as_json=as_json)
-    elif session is not None or as_json:
-        raise click.UsageError(
-            f"options go after the command: approvals {ctx.invoked_subcommand} ..."
-        )
+    list_or_go_on(ctx, list_approvals, session=session, as_json=as_json)
 
 
 @approvals_command.command("list")
 @session_option
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def list_approvals(common: Common, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """List what waits, the oldest first, of all agents of all sessions."""
     waiting = _open(common.client(), session)
@@ -86,9 +80,7 @@ def list_approvals(common: Common, session: str | None, as_json: bool) -> None: 
 @approvals_command.command("show")
 @click.argument("wanted", metavar="ID")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def show_approval(common: Common, wanted: str, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Show all of what would run, or ran."""
     client = common.client()
@@ -107,9 +99,7 @@ def show_approval(common: Common, wanted: str, as_json: bool) -> None:  # noqa: 
 @click.option("--for", "lasts", metavar="TIME", help="How long a wider scope holds: 30m, 2h, 7d.")
 @note_option
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def approve(
     common: Common,
     *,
@@ -136,9 +126,7 @@ def approve(
 @click.argument("wanted", metavar="ID")
 @note_option
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def deny(common: Common, wanted: str, note: str, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Do not let the call ID run; the agent reads the note, and goes on without it."""
     client, screen = common.client(), common.screen()
@@ -148,9 +136,7 @@ def deny(common: Common, wanted: str, note: str, as_json: bool) -> None:  # noqa
 
 @approvals_command.command("watch")
 @session_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def watch(common: Common, session: str | None) -> None:
     """Stay, show each call that waits, and ask for your word; Ctrl-C ends it, not the calls."""
     client, screen = common.client(), common.screen()

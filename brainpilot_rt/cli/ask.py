@@ -5,14 +5,7 @@ import sys
 import click
 
 from brainpilot_rt.cli.client import Client, Refused, as_object, as_objects
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 from brainpilot_rt.cli.turns import (
     COMPLETED,
     answerer,
@@ -30,9 +23,7 @@ from brainpilot_rt.cli.view import TeamView
 @click.option("--session", help="Session to ask in; by default the one used last, or a new one.")
 @click.option("--agent", help="Agent to ask; by default the principal.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def ask_command(
     common: Common,
     text: str,

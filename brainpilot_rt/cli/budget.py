@@ -7,14 +7,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from brainpilot_rt.cli.client import as_object, as_objects
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 from brainpilot_rt.cli.terminal import clean_line
 
 _NAME_CHARS: Final = 40
@@ -41,9 +34,7 @@ _BOUNDS: Final = {
     help="With --by: of when.",
 )
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def budget_command(
     common: Common, *, agent: str | None, by: str | None, period: str, as_json: bool
 ) -> None:

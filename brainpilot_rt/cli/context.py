@@ -8,14 +8,7 @@ import click
 
 from brainpilot_rt.cli.ask import chosen_session
 from brainpilot_rt.cli.client import Client, as_object, as_objects, session_path
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 from brainpilot_rt.cli.terminal import clean, clean_line, fit, told
 
 BAR: Final = 10
@@ -31,9 +24,7 @@ Context = dict[str, Any]
 @click.option("--text", is_flag=True, help="Show the texts too.")
 @click.option("--diff", metavar="M", help="Show what changed since turn M.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def context_command(  # noqa: PLR0913 - one per option, which click gives by name
     common: Common,
     *,

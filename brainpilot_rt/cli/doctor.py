@@ -25,15 +25,7 @@ from brainpilot_rt.aiokit.lock import AlreadyOwned
 from brainpilot_rt.cli.client import Client, as_object
 from brainpilot_rt.cli.escapes import try_to_escape
 from brainpilot_rt.cli.export import LOG_FILE, log_at_rest
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_mailbox_dir,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json, with_mailbox_dir
 from brainpilot_rt.cli.terminal import clean
 from brainpilot_rt.domain.errors import NotFound, RuntimeFault
 from brainpilot_rt.eventlog.sqlite import SqliteEventLog
@@ -66,9 +58,7 @@ class Check:
 )
 @json_option
 @with_mailbox_dir
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def doctor_command(common: Common, escape: bool, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Check this machine, the settings, the data directory, the log, the mailboxes, the models.
 

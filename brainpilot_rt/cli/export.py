@@ -15,7 +15,7 @@ import click
 from brainpilot_rt.aiokit.lock import AlreadyOwned, InstanceLock
 from brainpilot_rt.aiokit.sources import SystemClock
 from brainpilot_rt.cli.client import Client, follow, session_path
-from brainpilot_rt.cli.options import Common, pass_common, with_daemon, with_talk
+from brainpilot_rt.cli.options import Common, of_daemon
 from brainpilot_rt.domain.errors import NotFound, RuntimeFault
 from brainpilot_rt.domain.ids import parse_session_id
 from brainpilot_rt.eventlog.export import lines
@@ -27,9 +27,7 @@ LOG_FILE = "log.db"
 @click.command("export")
 @click.argument("session")
 @click.option("--follow", "follows", is_flag=True, help="Go on until Ctrl-C; needs a daemon.")
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def export_command(common: Common, session: str, follows: bool) -> None:  # noqa: FBT001 - by name
     """Write the events of SESSION as JSON lines: seq, ts, type, then the event's own fields."""
     client = common.running()

@@ -9,7 +9,8 @@ from brainpilot_rt.cli.client import Client, as_object, as_objects
 from brainpilot_rt.cli.options import (
     Common,
     json_option,
-    pass_common,
+    list_or_go_on,
+    of_daemon,
     print_json,
     with_daemon,
     with_talk,
@@ -28,17 +29,12 @@ _HERE = "/v1/mcp/servers"
 @click.pass_context
 def mcp_command(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Without a command: list the servers."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_servers, as_json=as_json)
-    elif as_json:
-        raise click.UsageError(f"options go after the command: mcp {ctx.invoked_subcommand} ...")
+    list_or_go_on(ctx, list_servers, as_json=as_json)
 
 
 @mcp_command.command("list")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def list_servers(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by name
     """List the servers, where each is named and how it is."""
     client = common.client()
@@ -59,9 +55,7 @@ def list_servers(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by na
 @mcp_command.command("tools")
 @click.argument("server", required=False)
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def list_tools(common: Common, server: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """List the tools of SERVER, or of all."""
     asked = f"?{urlencode({'server_id': server})}" if server else ""
@@ -80,9 +74,7 @@ def list_tools(common: Common, server: str | None, as_json: bool) -> None:  # no
 @click.argument("server")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def allow(common: Common, *, server: str, yes: bool, as_json: bool) -> None:
     """Let a SERVER of a work tree be started, as its .mcp.json describes it now."""
     client = common.client()
@@ -99,9 +91,7 @@ def allow(common: Common, *, server: str, yes: bool, as_json: bool) -> None:
 @mcp_command.command("restart")
 @click.argument("server")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def restart(common: Common, *, server: str, as_json: bool) -> None:
     """Connect to a SERVER anew; calls that run there are lost."""
     _print(common.client().call("POST", f"{_path(server)}/restart", {}), as_json=as_json)

@@ -11,7 +11,8 @@ from brainpilot_rt.cli.client import Client, as_object, as_objects, session_path
 from brainpilot_rt.cli.options import (
     Common,
     json_option,
-    pass_common,
+    list_or_go_on,
+    of_daemon,
     print_json,
     with_daemon,
     with_talk,
@@ -30,18 +31,13 @@ agent_option = click.option("--agent", help="Of a section that each agent has: w
 @click.pass_context
 def memory_command(ctx: click.Context, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Without a command: list the sections of a session's memory."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_sections, session=session, as_json=as_json)
-    elif session is not None or as_json:
-        raise click.UsageError(f"options go after the command: memory {ctx.invoked_subcommand} ...")
+    list_or_go_on(ctx, list_sections, session=session, as_json=as_json)
 
 
 @memory_command.command("list")
 @session_option
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def list_sections(common: Common, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """List the sections: how much is in each, and how much may be.
 
@@ -62,9 +58,7 @@ def list_sections(common: Common, session: str | None, as_json: bool) -> None:  
 @agent_option
 @click.option("--limit", default=100, show_default=True, help="Newest items wanted.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def show_section(
     common: Common,
     *,
@@ -88,9 +82,7 @@ def show_section(
 @click.option("--section", help="Only this section.")
 @click.option("--top", default=10, show_default=True, help="Items wanted.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def search_memory(  # noqa: PLR0913 - one per option, which click gives by name
     common: Common,
     *,
@@ -118,9 +110,7 @@ def search_memory(  # noqa: PLR0913 - one per option, which click gives by name
 @click.option("--block", help="Of a fact: human, system, project or general.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by; may be repeated.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def add_item(common: Common, *, session: str | None, as_json: bool, **fields: Any) -> None:
     """Remember TEXT in SECTION."""
     client = common.client()
@@ -136,9 +126,7 @@ def add_item(common: Common, *, session: str | None, as_json: bool, **fields: An
 @memory_command.command("forget")
 @click.argument("item")
 @session_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def forget_item(common: Common, item: str, session: str | None) -> None:
     """Take the item with the id ITEM out of memory."""
     client = common.client()

@@ -120,6 +120,21 @@ def with_daemon(command: AnyCommand) -> AnyCommand:
 
 pass_common = click.make_pass_decorator(Common, ensure=True)
 
+
+def of_daemon(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command has that talks to the daemon; it is given `Common` first."""
+    return with_daemon(with_talk(pass_common(command)))
+
+
+def list_or_go_on(ctx: click.Context, listing: click.Command, **said: object) -> None:
+    """What a group does without a command: `listing`. With one, options go after that."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(listing, **said)
+    elif any(one not in (None, False) for one in said.values()):
+        named = f"{ctx.info_name} {ctx.invoked_subcommand}"
+        raise click.UsageError(f"options go after the command: {named} ...")
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -10,7 +10,8 @@ from brainpilot_rt.cli.client import as_object, as_objects
 from brainpilot_rt.cli.options import (
     Common,
     json_option,
-    pass_common,
+    list_or_go_on,
+    of_daemon,
     print_json,
     with_daemon,
     with_talk,
@@ -30,17 +31,12 @@ THIN: Final = 30
 @click.pass_context
 def route_command(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Without a command: which model does what, and how it did in the last week."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(status, as_json=as_json)
-    elif as_json:
-        raise click.UsageError(f"options go after the command: route {ctx.invoked_subcommand} ...")
+    list_or_go_on(ctx, status, as_json=as_json)
 
 
 @route_command.command("status")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def status(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Show the models of each class of turn: samples, mean reward, latency."""
     found = as_object(common.client().call("GET", "/v1/intelligence/rankings"))
@@ -55,9 +51,7 @@ def status(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by name
 @click.option("--policy", help="best-mean, cheapest, uniform, ucb1, thompson or model=P:M.")
 @click.option("--days", default=7, show_default=True, help="Of how many days.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def replay(common: Common, *, policy: str | None, days: int, as_json: bool) -> None:
     """Price the turns of the last days under another policy; without --policy under each."""
     asked = {"days": str(days)} | ({"policy": policy} if policy else {})

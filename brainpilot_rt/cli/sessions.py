@@ -8,7 +8,8 @@ from brainpilot_rt.cli.client import as_object, as_objects, session_path
 from brainpilot_rt.cli.options import (
     Common,
     json_option,
-    pass_common,
+    list_or_go_on,
+    of_daemon,
     print_json,
     with_daemon,
     with_talk,
@@ -23,15 +24,12 @@ from brainpilot_rt.cli.terminal import clean, clean_line, fit
 @click.pass_context
 def sessions_command(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Without a command: list the sessions."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_sessions, as_json=as_json)
+    list_or_go_on(ctx, list_sessions, as_json=as_json)
 
 
 @sessions_command.command("list")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def list_sessions(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by name
     """List the sessions, the one changed last at the end."""
     answer = as_object(common.client().call("GET", "/sessions"))
@@ -49,9 +47,7 @@ def list_sessions(common: Common, as_json: bool) -> None:  # noqa: FBT001 - by n
 @sessions_command.command("show")
 @click.argument("session")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def show_session(common: Common, session: str, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Show the state of one session: its agents, open tasks and questions, tokens and cost."""
     state = as_object(common.client().call("GET", session_path(session, "/state")))
@@ -78,9 +74,7 @@ def show_session(common: Common, session: str, as_json: bool) -> None:  # noqa: 
 @sessions_command.command("rename")
 @click.argument("session")
 @click.argument("title")
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def rename_session(common: Common, session: str, title: str) -> None:
     """Give SESSION the name TITLE."""
     common.client().call("PUT", session_path(session), {"title": title})
@@ -89,9 +83,7 @@ def rename_session(common: Common, session: str, title: str) -> None:
 
 @sessions_command.command("delete")
 @click.argument("session")
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def delete_session(common: Common, session: str) -> None:
     """Delete SESSION and everything of it. A folder it was given to work in stays."""
     answer = as_object(common.client().call("DELETE", session_path(session)))

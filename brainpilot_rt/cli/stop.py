@@ -23,14 +23,7 @@ from brainpilot_rt.cli.client import (
     is_listening,
     session_path,
 )
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 
 GONE_S: Final = 30.0
 STEP_S: Final = 0.1
@@ -40,9 +33,7 @@ STEP_S: Final = 0.1
 @click.option("--session", help="Stop the work of this session instead of the daemon.")
 @click.option("--agent", help="Of that session, stop this agent's work only.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def stop_command(
     common: Common,
     session: str | None,

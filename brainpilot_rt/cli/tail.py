@@ -4,14 +4,7 @@ import click
 
 from brainpilot_rt.cli.ask import chosen_session
 from brainpilot_rt.cli.client import follow
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 from brainpilot_rt.cli.terminal import Screen, columns
 from brainpilot_rt.cli.view import TeamView
 
@@ -20,9 +13,7 @@ from brainpilot_rt.cli.view import TeamView
 @click.option("--session", help="Session to follow, or `all`; by default the one changed last.")
 @click.option("--after", metavar="CURSOR", help="Go on after this cursor; else from the start.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def tail_command(
     common: Common,
     session: str | None,

@@ -14,14 +14,7 @@ import click
 
 from brainpilot_rt.cli.ask import chosen_session
 from brainpilot_rt.cli.client import as_object, as_objects, session_path
-from brainpilot_rt.cli.options import (
-    Common,
-    json_option,
-    pass_common,
-    print_json,
-    with_daemon,
-    with_talk,
-)
+from brainpilot_rt.cli.options import Common, json_option, of_daemon, print_json
 from brainpilot_rt.cli.terminal import clean, clean_line, fit, line_chars, told
 
 _TEXT_CHARS: Final = 400
@@ -33,9 +26,7 @@ _SESSION_HELP: Final = "The session; by default the one used last."
 @click.argument("what", default="latest", metavar="[WHAT]")
 @click.option("--session", help=_SESSION_HELP)
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def why_command(common: Common, what: str, session: str | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Explain WHAT: an answer (the last one by default), a letter, a run, a file or a citation.
 
@@ -55,9 +46,7 @@ def why_command(common: Common, what: str, session: str | None, as_json: bool) -
 @click.option("--session", help=_SESSION_HELP)
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Draw it to a file.")
 @json_option
-@with_daemon
-@with_talk
-@pass_common
+@of_daemon
 def trace_command(common: Common, session: str | None, svg: Path | None, as_json: bool) -> None:  # noqa: FBT001 - by name
     """Show the reasoning graph of a session, and who waits for whom; --svg draws the causes."""
     client = common.client()
