@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ async def live(server: Server, numbers: list[int]) -> list[Seen]:
 
 
 @slow_enough
+@pytest.mark.timeout(30)
 @given(steps)
 async def test_a_hub_that_saw_nothing_resumes_from_the_log_and_the_open_texts(numbers: list[int]):
     async with serving() as server:
