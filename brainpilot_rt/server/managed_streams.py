@@ -6,24 +6,23 @@ stream ends with the session.
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import suppress
+from contextlib import aclosing
 from typing import Final
 
 from brainpilot_rt.aiokit.broadcast import Lagged
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.eventlog.port import EventLog
+from brainpilot_rt.server.hearing import ALIVE, Item, beats, hearing, of_session
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.rings import Subscriber
 from brainpilot_rt.server.stream import EventStream
-from brainpilot_rt.server.talk import Item, hearing
 from brainpilot_rt.server.tracks import encode
 from brainpilot_rt.server.wires.managed_bodies import Json
 from brainpilot_rt.server.wires.managed_events import ManagedFold
 
 _PAGE: Final = 500
-_ALIVE: Final = b": keepalive\n\n"
 
 
 class ManagedStreams:
@@ -46,31 +45,24 @@ class ManagedStreams:
         async def source(subscriber: Subscriber) -> AsyncGenerator[bytes, None]:
             fold = ManagedFold(session)
             log = self._backend.log
-            with hearing(self._backend, session) as heard:
+            with hearing(self._backend, of_session(session), subscriber) as heard:
                 # Read into the fold, not sent. What is committed meanwhile is heard twice.
                 head = await log.head(session)
                 async for _ in _folded(fold, log, session, head):
                     pass
-                loop, due = asyncio.get_running_loop(), 0.0
-                while True:
-                    # By the clock, whatever is heard: of that, the reader may be sent nothing.
-                    if loop.time() >= due:
-                        due = loop.time() + self._keepalive_s
-                        yield _ALIVE
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout_at(due):
-                            if not await heard.ready():
-                                return
-                    try:
-                        items = heard.take()
-                    except Lagged:
-                        subscriber.stop("lag")
-                        return
-                    for item in items:
-                        if sent := _sent(fold, item, head, deltas=deltas):
-                            yield sent
-                        if isinstance(item, ev.Recorded) and _is_end(item.event):
-                            return
+                yield ALIVE
+                try:
+                    async with aclosing(beats(heard, self._keepalive_s)) as batches:
+                        async for items in batches:
+                            if items is None:
+                                yield ALIVE
+                            for item in items or ():
+                                if sent := _sent(fold, item, head, deltas=deltas):
+                                    yield sent
+                                if isinstance(item, ev.Recorded) and _is_end(item.event):
+                                    return
+                except Lagged:
+                    subscriber.stop("lag")
 
         return EventStream(self._hub, source)
 

@@ -4,14 +4,14 @@ The id of an event is its place in the log: a reader that comes back with it mis
 nothing twice, whatever restarted in between. Ids grow, with holes: other events have places too.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import closing
+from contextlib import aclosing
 from typing import Any, Final
 
-from brainpilot_rt.aiokit.broadcast import Ring
-from brainpilot_rt.domain.events import Chunk, ModelSelected, Recorded, TurnRated
+from brainpilot_rt.aiokit.broadcast import Lagged
+from brainpilot_rt.domain.events import ModelSelected, Recorded, TurnRated
 from brainpilot_rt.domain.times import iso
+from brainpilot_rt.server.hearing import ALIVE, KEEPALIVE_S, Item, beats, hearing
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.rings import Subscriber
@@ -20,9 +20,7 @@ from brainpilot_rt.server.tracks import encode
 from brainpilot_rt.server.wires.agent_run_bodies import selected
 from brainpilot_rt.supervision.agent_records import TENANT
 
-KEEPALIVE_S: Final = 15.0
 _KEPT_MAX: Final = 1_024
-_BYTES_MAX: Final = 4_000_000
 _PAGE: Final = 200
 
 
@@ -30,43 +28,31 @@ def routing_stream(backend: Backend, hub: Hub, after: int | None) -> EventStream
     """SSE of what was decided after that place; None: from now on."""
 
     async def source(subscriber: Subscriber) -> AsyncGenerator[bytes, None]:
-        ring = Ring[Recorded](count_max=_KEPT_MAX, bytes_max=_BYTES_MAX, size_of=_size)
-
-        def on_item(item: Recorded | Chunk) -> None:
-            if isinstance(item, Recorded) and isinstance(item.event, ModelSelected | TurnRated):
-                ring.publish(item)
-
-        def fell_behind() -> None:
-            if subscriber.parked:
+        with hearing(backend, _is_routing, subscriber, items_max=_KEPT_MAX) as heard:
+            pos = head = backend.log.head_pos
+            if after is not None and after < head:
+                pos = after
+            yield b": routing decisions\n\n"
+            while pos < head:
+                page = await backend.log.read_all(after_pos=pos, limit=_PAGE)
+                pos = page[-1].pos if page else head
+                yield _frames(page)
+            try:
+                async with aclosing(beats(heard, KEEPALIVE_S)) as batches:
+                    async for items in batches:
+                        if items is None:
+                            yield ALIVE
+                            continue
+                        news = (one for one in items if isinstance(one, Recorded))
+                        yield _frames(one for one in news if one.pos > pos)
+            except Lagged:
                 subscriber.stop("lag")
-
-        undo = backend.listen(on_item)
-        try:
-            with closing(ring.subscribe(on_lag=fell_behind)) as heard:
-                pos = head = backend.log.head_pos
-                if after is not None and after < head:
-                    pos = after
-                yield b": routing decisions\n\n"
-                while pos < head:
-                    page = await backend.log.read_all(after_pos=pos, limit=_PAGE)
-                    pos = page[-1].pos if page else head
-                    yield _frames(page)
-                while True:
-                    try:
-                        async with asyncio.timeout(KEEPALIVE_S):
-                            await heard.ready()
-                    except TimeoutError:
-                        yield b": keepalive\n\n"
-                    yield _frames(one for one in heard.take() if one.pos > pos)
-        finally:
-            undo()
 
     return EventStream(hub, source)
 
 
-def _size(recorded: Recorded) -> int:
-    event = recorded.event
-    return 1_000 + (200 * len(event.candidates) if isinstance(event, ModelSelected) else 0)
+def _is_routing(item: Item) -> bool:
+    return isinstance(item, Recorded) and isinstance(item.event, ModelSelected | TurnRated)
 
 
 def _frames(page: Iterable[Recorded]) -> bytes:

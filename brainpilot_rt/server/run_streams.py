@@ -6,14 +6,15 @@ does not read is dropped, one that is merely behind goes on from the log.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
-from brainpilot_rt.domain.events import Chunk, Recorded, SessionDeleted
+from brainpilot_rt.aiokit.broadcast import Lagged
+from brainpilot_rt.domain.events import Recorded, SessionDeleted
 from brainpilot_rt.domain.ids import HostRunId, SessionId
 from brainpilot_rt.server.cursors import Cursor, session_key
+from brainpilot_rt.server.hearing import ALIVE, KEEPALIVE_S, beats, hearing, of_session
 from brainpilot_rt.server.hub import Hub
 from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.rings import Subscriber
@@ -21,45 +22,11 @@ from brainpilot_rt.server.stream import EventStream, batches
 from brainpilot_rt.server.tracks import Frame, encode
 from brainpilot_rt.server.wires.agent_runs import Projector, RunFrame
 
-KEEPALIVE_S: Final = 15.0
 _PAGE: Final = 200
 _HEARD_MAX: Final = 1024
 _ALL: Final = 10**9
 _READS_AT_ONCE: Final = 4
 """Pages read from the log at one time: commits wait behind them on the one connection."""
-
-
-class _Ear:
-    """What was committed in a session and not taken yet."""
-
-    def __init__(self, session: SessionId, subscriber: Subscriber) -> None:
-        self._session = session
-        self._subscriber = subscriber
-        self._heard: deque[Recorded] = deque()
-        self.news = asyncio.Event()
-        self.missed = self.over = False
-
-    def hear(self, item: Recorded | Chunk) -> None:
-        if isinstance(item, Chunk):
-            return
-        if item.event == SessionDeleted(deleted=self._session):
-            self.over = True
-        elif item.session != self._session:
-            return
-        elif len(self._heard) < _HEARD_MAX:
-            self._heard.append(item)
-        else:
-            self._heard.clear()
-            self.missed = True
-            if self._subscriber.parked:
-                self._subscriber.stop("lag")
-        self.news.set()
-
-    def take(self) -> list[Recorded]:
-        heard = list(self._heard)
-        self._heard.clear()
-        self.news.clear()
-        return heard
 
 
 class RunStreams:
@@ -159,43 +126,33 @@ class RunStreams:
     async def _follow(
         self, session: SessionId, subscriber: Subscriber
     ) -> AsyncGenerator[list[RunFrame] | None, None]:
-        """Frames of a session from its first event on, without end; None is a sign of life.
-
-        Those come by the clock, whatever the session does: a reader may see nothing of it.
-        """
-        loop = asyncio.get_running_loop()
-        due = loop.time() + KEEPALIVE_S
+        """Frames of a session from its first event on, without end; None is a sign of life."""
         projector = Projector(session)
+        wanted = of_session(session)
         seq = 0
-        with self._hearing(session, subscriber) as ear:
-            while True:
-                ear.missed = False
+        while True:
+            with hearing(
+                self._backend,
+                lambda item: isinstance(item, Recorded) and wanted(item),
+                subscriber,
+                items_max=_HEARD_MAX,
+            ) as heard:
                 while page := await self._read(session, seq):
                     seq = page[-1].seq
                     yield [frame for one in page for frame in projector.feed(one)]
-                while not ear.missed:
-                    if loop.time() >= due:
-                        due = loop.time() + KEEPALIVE_S
-                        yield None
-                    news = [one for one in ear.take() if one.seq > seq]
-                    if news:
-                        seq = news[-1].seq
-                        yield [frame for one in news for frame in projector.feed(one)]
-                    elif ear.over:
-                        return
-                    else:
-                        with suppress(TimeoutError):
-                            async with asyncio.timeout_at(due):
-                                await ear.news.wait()
-
-    @contextmanager
-    def _hearing(self, session: SessionId, subscriber: Subscriber) -> Generator[_Ear]:
-        ear = _Ear(session, subscriber)
-        undo = self._backend.listen(ear.hear)
-        try:
-            yield ear
-        finally:
-            undo()
+                with suppress(Lagged):  # what was missed is read
+                    async with aclosing(beats(heard, KEEPALIVE_S)) as batches_heard:
+                        async for items in batches_heard:
+                            if items is None:
+                                yield None
+                                continue
+                            news = [one for one in items if isinstance(one, Recorded)]
+                            ours = [one for one in news if one.session == session and one.seq > seq]
+                            if ours:
+                                seq = ours[-1].seq
+                                yield [frame for one in ours for frame in projector.feed(one)]
+                            if any(isinstance(one.event, SessionDeleted) for one in news):
+                                return
 
     async def _read(self, session: SessionId, after: int) -> list[Recorded]:
         async with self._reads:
@@ -207,7 +164,7 @@ class RunStreams:
         return Cursor() if foreign or cursor.place > head else cursor
 
     def _sent(self, page: list[RunFrame] | None) -> Iterable[bytes]:
-        return [b": keepalive\n\n"] if page is None else batches(map(self._frame, page))
+        return [ALIVE] if page is None else batches(map(self._frame, page))
 
     def _frame(self, frame: RunFrame) -> Frame:
         key = self.key(frame)

@@ -5,12 +5,12 @@ the session from before the message is posted, so nothing of the answer is misse
 kept within a bound, and a reader too slow for it is told so.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final
 
-from brainpilot_rt.aiokit.broadcast import Lagged, Ring, Subscription
+from brainpilot_rt.aiokit.broadcast import Lagged, Subscription
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.errors import (
     BadRequest,
@@ -24,35 +24,11 @@ from brainpilot_rt.domain.ids import NAME, PRINCIPAL, UUID, AgentName, CallId, S
 from brainpilot_rt.domain.messages import ToolCall
 from brainpilot_rt.domain.model_calls import StopReason
 from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
+from brainpilot_rt.server.hearing import Item, hearing, of_session
 from brainpilot_rt.server.ports import Backend, Posted
 from brainpilot_rt.server.wires.openai import End, Piece
 
-Item: TypeAlias = ev.Recorded | ev.Chunk
-
-_ITEMS_MAX: Final = 20_000
-_CHARS_MAX: Final = 4_000_000
 _UNPAID: Final = frozenset({"budget_exhausted", "budget_exceeded", "agent_suspended"})
-
-
-@contextmanager
-def hearing(
-    backend: Backend, session: SessionId, wanted: Callable[[Item], bool] = lambda _item: True
-) -> Generator[Subscription[Item]]:
-    """Hear a session, and of its deletion, from this moment on."""
-    ring = Ring[Item](count_max=_ITEMS_MAX, bytes_max=_CHARS_MAX, size_of=_size)
-
-    def on_item(item: Item) -> None:
-        gone = isinstance(item, ev.Recorded) and item.event == ev.SessionDeleted(deleted=session)
-        if gone or (item.session == session and wanted(item)):
-            ring.publish(item)
-
-    heard = ring.subscribe()
-    undo = backend.listen(on_item)
-    try:
-        yield heard
-    finally:
-        undo()
-        heard.close()
 
 
 async def batches(heard: Subscription[Item]) -> AsyncGenerator[list[Item], None]:
@@ -96,14 +72,14 @@ class Talk:
                 await self._answer(call_id, "The caller went on without running this.", failed=True)
         self._open.clear()
         self._running.clear()
-        with hearing(self._backend, self._session) as heard:
+        with hearing(self._backend, of_session(self._session)) as heard:
             self._host = (await post()).host_run_id
             async for piece in self._listen(heard):
                 yield piece
 
     async def bring(self, results: Mapping[CallId, str]) -> AsyncGenerator[Piece, None]:
         """Bring results of calls, then give what the agent makes of them."""
-        with hearing(self._backend, self._session) as heard:
+        with hearing(self._backend, of_session(self._session)) as heard:
             await self._look()
             brought = 0
             for call_id, content in results.items():
@@ -242,10 +218,6 @@ class Talk:
             raise FatalFault(said, code=event.code or "agent_failed")
         cut = event.outcome == "failed" or event.code == "max_turns"
         return self._end(StopReason.LENGTH if cut else StopReason.END)
-
-
-def _size(item: Item) -> int:
-    return len(item.text) if isinstance(item, ev.Chunk) else 200
 
 
 async def named_calls(

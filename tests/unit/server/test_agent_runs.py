@@ -8,8 +8,8 @@ import pytest
 
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain.ids import AgentName, CallId, SessionId
+from brainpilot_rt.server.hearing import KEEPALIVE_S
 from brainpilot_rt.server.hub import Hub
-from brainpilot_rt.server.run_streams import KEEPALIVE_S
 from brainpilot_rt.testing.models import Call, Gate
 from brainpilot_rt.testing.team import Setup
 from brainpilot_rt.tools.finding import finding_tools
