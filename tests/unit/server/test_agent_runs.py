@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from brainpilot_rt.domain import commands as cmd
+from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, CallId, SessionId
 from brainpilot_rt.server.hearing import KEEPALIVE_S
 from brainpilot_rt.server.hub import Hub
@@ -170,6 +171,19 @@ async def test_streams_end_when_the_daemon_stops(tmp_path: Path):
             assert [seen async for seen in reader] == []
         gate.open()
         await at.crew.settled(SessionId(reader.session))
+
+
+async def test_a_reader_that_is_merely_behind_goes_on_from_the_log(tmp_path: Path):
+    async with world(tmp_path) as at:
+        await at.bootstrap()
+        gate = at.model.hang(BOT)
+        async with at.running() as reader:
+            await reader.until("session.status_running")
+            session = SessionId(reader.session)
+            burst = [ev.SessionUpdated(title=f"title {n}") for n in range(1100)]
+            await at.crew.organs.manager.record(session, *burst)
+            gate.open()
+            assert (await reader.until("session.status_ended"))[-1].data["reason"] == "completed"
 
 
 async def test_a_reader_that_does_not_read_is_dropped(tmp_path: Path):
