@@ -47,6 +47,7 @@ _ON_LOOP_MAX: Final = 64 * 1024
 """Characters; a longer text is worked on in a thread, as it would hold up everybody else."""
 _KNOWN_MAX: Final = 4096
 """Messages whose verdict is kept, so that each is judged once and not in every turn."""
+_SHORT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,8 @@ class Guards:
         self._settings = settings
         self._providers = providers
         self._config: GuardrailConfig | None = None
-        self._known: dict[bytes, str | None] = {}
-        """Digest of a message -> what stands in its place; None: it may be read as it is."""
+        self._known: dict[str | bytes, str | None] = {}
+        """Message -> what stands in its place; None: it may be read as it is."""
         records.listen(self._changed)
 
     @property
@@ -170,24 +171,27 @@ class Guards:
         """
         if not self.config.enabled:
             return messages, (), ""
-        said = [(at, one.text) for at, one in enumerate(messages) if isinstance(one, UserMessage)]
-        replies = (at for at, one in enumerate(messages) if isinstance(one, AssistantMessage))
-        answered = max(replies, default=-1)
         facts: list[ev.GuardrailFired] = []
-        for at, text in said:
-            if at < answered:
+        for one in messages[_answered(messages) :]:
+            if not isinstance(one, UserMessage):
                 continue
-            one = await self._judged(text)
-            facts += _fired(one.verdict, "input", run_id, agent, turn, None)
-            if one.action == "block":
-                return messages, tuple(facts), f"a guardrail stopped the request: {one.reason}"
-        changed = list(messages)
-        for at, text in said:
-            readable = await self._readable(text)
-            if readable != text:
-                changed[at] = UserMessage(text=readable)
-        same = all(new is old for new, old in zip(changed, messages, strict=True))
-        return (messages if same else tuple(changed)), tuple(facts), ""
+            checked = await self._judged(one.text)
+            facts += _fired(checked.verdict, "input", run_id, agent, turn, None)
+            if checked.action == "block":
+                return messages, tuple(facts), f"a guardrail stopped the request: {checked.reason}"
+        changed: dict[int, UserMessage] = {}
+        for at, one in enumerate(messages):
+            if not isinstance(one, UserMessage):
+                continue
+            if (key := _key(one.text)) in self._known:
+                instead = self._known[key]
+            else:
+                instead = _instead(one.text, await self._judged(one.text))
+            if instead is not None:
+                changed[at] = UserMessage(text=instead)
+        if changed:
+            messages = tuple(changed.get(at, one) for at, one in enumerate(messages))
+        return messages, tuple(facts), ""
 
     async def _judged(self, text: str) -> Checked:
         """The verdict on one message, which is kept."""
@@ -198,16 +202,8 @@ class Guards:
             return checked  # somebody could not be asked: next time perhaps
         if len(self._known) >= _KNOWN_MAX:
             del self._known[next(iter(self._known))]
-        self._known[_digest(text)] = _instead(text, checked)
+        self._known[_key(text)] = _instead(text, checked)
         return checked
-
-    async def _readable(self, text: str) -> str:
-        """A message as a model may read it."""
-        key = _digest(text)
-        instead = (
-            self._known[key] if key in self._known else _instead(text, await self._judged(text))
-        )
-        return text if instead is None else instead
 
     def reply(self, run_id: RunId, agent: AgentName, turn: int) -> "GuardedReply":
         """For one reply of a model."""
@@ -286,7 +282,18 @@ async def worked(text: str, work: Callable[[str], _T]) -> _T:
     return work(text) if len(text) <= _ON_LOOP_MAX else await asyncio.to_thread(work, text)
 
 
-def _digest(text: str) -> bytes:
+def _answered(messages: Sequence[Message]) -> int:
+    """How many messages there are up to the last reply."""
+    for at in range(len(messages), 0, -1):
+        if isinstance(messages[at - 1], AssistantMessage):
+            return at
+    return 0
+
+
+def _key(text: str) -> str | bytes:
+    """What a message is known by: itself, or a digest of a long one, which is not to be kept."""
+    if len(text) <= _SHORT:
+        return text
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
 
 

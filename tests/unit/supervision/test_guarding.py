@@ -109,6 +109,15 @@ async def test_a_rule_that_becomes_stricter_counts_for_what_was_said_before():
     assert (await read(over, said, ANSWER))[0] == ["My password is [REDACTED:secret], use it."]
 
 
+async def test_a_long_message_is_judged_once_too_and_what_stands_after_its_secret_is_read():
+    over, _ = await guards("redact")
+    long = UserMessage(text=f"{SECRET} {'word ' * 1000}")
+    texts, fired, _ = await read(over, long, ANSWER, HARMLESS)
+    assert texts[0] == long.text.replace("hunter2Zx9!kk", "[REDACTED:secret]")
+    assert (await read(over, long, ANSWER, HARMLESS))[0] == texts
+    assert fired == 0
+
+
 async def test_a_message_that_nobody_could_judge_is_judged_the_next_time():
     judge = Judge(unavailable("far", "no answer within 5 s"))
     over, _ = await guards("warn", judge)
