@@ -160,6 +160,10 @@ class RunGate:
                 return Refuse(why)
         return Allow(changed)
 
+    def unfit(self, call: ToolCall, turn: int) -> ev.ToolJudged:
+        """What is said of a call that is none: of no tool here, or with other arguments."""
+        return self._judged(call, turn, "block", (_unfit(call, self._registry),))
+
     async def review(self, call: ToolCall, text: str, turn: int, desk: "Desk") -> str:
         """A result as the model may read it."""
         foreign = isinstance(self._registry.get(call.name), McpTool) or call.name == "bash"
@@ -349,6 +353,14 @@ class RunGate:
             action=action,
             reasons=reasons,
         )
+
+
+def _unfit(call: ToolCall, registry: Registry) -> str:
+    if registry.get(call.name) is None:
+        return f"rbac_unauthorized: {call.name} is no tool of this agent"
+    if call.arguments is None:
+        return "args_invalid: they are no JSON object"
+    return f"args_invalid: they do not fit {call.name}"
 
 
 class Desk:

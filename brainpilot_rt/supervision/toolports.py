@@ -78,6 +78,7 @@ class ToolPorts:
         return RunnerPorts(
             context=self._context,
             gate=self._gate,
+            unfit=lambda call: self._desk.note(self._governed.unfit(call, self._turn)),
             started=self._started,
             finished=self._finished,
             review=self._review,

@@ -67,6 +67,10 @@ async def _as_it_is(_call: ToolCall, text: str) -> str:
     return text
 
 
+def _unheard(_call: ToolCall) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerPorts:
     """What the runner needs of its owner."""
@@ -81,6 +85,8 @@ class RunnerPorts:
     holds what precedes the calls."""
     finished: Callable[[CallOutcome], Awaitable[None]]
     """Make durable how a call ended; once for every call, refused ones included."""
+    unfit: Callable[[ToolCall], None] = _unheard
+    """Told of a call that came to no gate: no such tool, or arguments that do not fit it."""
     review: Callable[[ToolCall, str], Awaitable[str]] = _as_it_is
     """Makes of what a tool says what the model may read: no secrets, nothing hidden."""
 
@@ -206,6 +212,7 @@ class ToolRunner:
         async def step(call: ToolCall) -> Prepared | ToolResult:
             prepared = prepare(self._registry, call)
             if isinstance(prepared, ToolResult):
+                self._ports.unfit(call)
                 return prepared
             return await gate(self._ports.gate, self._registry, prepared)
 

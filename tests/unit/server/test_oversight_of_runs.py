@@ -90,6 +90,26 @@ async def test_a_rule_that_is_changed_counts_from_the_next_call_and_leaves_its_t
         assert summary["audit_stats"] == {"total_requests": 2, "flagged": 1}
 
 
+async def test_a_call_of_no_tool_or_with_unfit_arguments_is_shown_as_stopped_and_why(
+    tmp_path: Path,
+):
+    async with world(tmp_path, ROUTED) as at:
+        await at.bootstrap()
+        unfit, unknown = Call("ls", {"path": 5}), Call("bash", {"command": "ls"})
+        at.model.script(BOT, paid("0.001", unfit, unknown), paid("0.001", "Well."))
+        frames = await at.run()
+        said = [
+            "args_invalid: they do not fit ls",
+            "rbac_unauthorized: bash is no tool of this agent",
+        ]
+        used = [one.data for one in frames if one.event == "agent.tool_use"]
+        assert [one["reasons"] for one in used] == [[one] for one in said]
+        entries = (await get(at, "/v1/governance/audit?operation=tool_call"))["entries"]
+        assert {one["action"] for one in entries} == {"block"}
+        assert sorted(one["reasons"][0] for one in entries) == said
+        assert (await get(at, "/v1/firewall/interceptions"))["total"] == 2
+
+
 async def test_guardrails_that_are_set_to_block_stop_the_next_request(tmp_path: Path):
     async with world(tmp_path, ROUTED) as at:
         await at.bootstrap()
