@@ -21,6 +21,16 @@ class Usage(Value):
         """Sum of the four counters."""
         return self.input + self.output + self.cache_read + self.cache_write
 
+    def counters(self) -> dict[str, int]:
+        """As BrainPilot shows them."""
+        return {
+            "input": self.input,
+            "output": self.output,
+            "cacheRead": self.cache_read,
+            "cacheWrite": self.cache_write,
+            "total": self.total,
+        }
+
     def plus(self, other: "Usage") -> "Usage":
         """Add two usages; an estimate in either makes the sum an estimate."""
         return Usage(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from brainpilot_rt.domain.governing import BudgetScope
 
@@ -111,6 +111,12 @@ def tightest(*caps: Decimal | None) -> Decimal | None:
     return min((cap for cap in caps if cap is not None), default=None)
 
 
+def usd_in(record: Mapping[str, Any], name: str) -> Decimal | None:
+    """An amount of a record."""
+    found = record.get(name)
+    return None if found is None else Decimal(str(found))
+
+
 # --- forecast -------------------------------------------------------------------------------
 
 WINDOW_DAYS: Final = 30
@@ -197,11 +203,16 @@ def _confidence(days: int) -> Literal["low", "medium", "high"]:
     return "medium" if days >= _FAIR_DAYS else "low"
 
 
+def usual(series: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
+    """The mean of some amounts, and how far they are from it: the standard deviation."""
+    mean = sum(series, NOTHING) / len(series)
+    return mean, (sum(((one - mean) ** 2 for one in series), NOTHING) / len(series)).sqrt()
+
+
 def _anomalies(days: Sequence[str], series: Sequence[Decimal]) -> tuple[Anomaly, ...]:
     if len(series) < _FAIR_DAYS:
         return ()
-    mean = sum(series, NOTHING) / len(series)
-    spread = (sum(((one - mean) ** 2 for one in series), NOTHING) / len(series)).sqrt()
+    mean, spread = usual(series)
     if not spread:
         return ()
     scored = (

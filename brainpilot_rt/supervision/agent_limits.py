@@ -18,8 +18,9 @@ from brainpilot_rt.domain.errors import BudgetExceeded, Busy, NotFound
 from brainpilot_rt.domain.ids import AgentName
 from brainpilot_rt.domain.times import iso
 from brainpilot_rt.eventlog.ledger import Ledger, Which, day_of, to_usd
+from brainpilot_rt.governance.budgets import tightest, usd_in, usual
 from brainpilot_rt.governance.rates import Rate, Rates
-from brainpilot_rt.supervision.agent_records import RPM, counts_until, usd
+from brainpilot_rt.supervision.agent_records import RPM, counts_until
 from brainpilot_rt.supervision.records import Records
 
 LIMIT: Final = "agent_limit"
@@ -70,8 +71,8 @@ class AgentLimits:
         body = self._records.get(AGENT, agent)
         if body is None:
             return None, None
-        day = _tightest(usd(body, "budgetDailyUsd"), usd(self._limits(agent), "dailyUsd"))
-        month = usd(body, "budgetMonthlyUsd")
+        day = tightest(usd_in(body, "budgetDailyUsd"), usd_in(self._limits(agent), "dailyUsd"))
+        month = usd_in(body, "budgetMonthlyUsd")
         today = day_of(self._clock.now_ms())
         return (
             None if day is None else max(day - self._given(agent, today), _NOTHING),
@@ -86,7 +87,7 @@ class AgentLimits:
             if body.get("parentAgentId") == agent:
                 until = counts_until(body, now_ms)
                 if until is None or until[: len(period)] >= period:
-                    held += usd(body, "budgetMonthlyUsd") or _NOTHING
+                    held += usd_in(body, "budgetMonthlyUsd") or _NOTHING
         return held
 
     async def spent(self, agent: AgentName) -> tuple[Spent, Spent]:
@@ -131,9 +132,8 @@ class AgentLimits:
         by_day = {
             one.key: to_usd(one.counted_pico) for one in await self._ledger.sums("day", which)
         }
-        usual = [by_day.get(day_of(now_ms - n * _MS_A_DAY), _NOTHING) for n in range(1, _DAYS + 1)]
-        mean = sum(usual, _NOTHING) / _DAYS
-        spread = (sum(((one - mean) ** 2 for one in usual), _NOTHING) / _DAYS).sqrt()
+        days = [by_day.get(day_of(now_ms - n * _MS_A_DAY), _NOTHING) for n in range(1, _DAYS + 1)]
+        mean, spread = usual(days)
         score = None if not spread else float((by_day.get(today, _NOTHING) - mean) / spread)
         return {"z_score": score, "mean_daily_usd": float(mean), "days": _DAYS}
 
@@ -167,7 +167,3 @@ class AgentLimits:
 
     def _rpm(self, agent: AgentName) -> int:
         return int(self._limits(agent).get("rpm") or RPM)
-
-
-def _tightest(*caps: Decimal | None) -> Decimal | None:
-    return min((one for one in caps if one is not None), default=None)

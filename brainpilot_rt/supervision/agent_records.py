@@ -20,6 +20,7 @@ from brainpilot_rt.domain.ids import RESERVED, AgentName
 from brainpilot_rt.domain.model_calls import ModelRef
 from brainpilot_rt.domain.times import iso
 from brainpilot_rt.supervision import mcp_toolset
+from brainpilot_rt.supervision.agent_materials import object_of
 from brainpilot_rt.supervision.client_tools import described
 
 Profile: TypeAlias = dict[str, Any]
@@ -217,12 +218,6 @@ def check_role(parent: Mapping[str, Any], role: str) -> None:
         raise Forbidden(f"{parent['agentId']} is {most!r} and can not make one that is {role!r}")
 
 
-def usd(body: Mapping[str, Any], key: str) -> Decimal | None:
-    """An amount of a record."""
-    found = body.get(key)
-    return None if found is None else Decimal(str(found))
-
-
 def counts_until(body: Mapping[str, Any], now_ms: int) -> str | None:
     """The day (UTC) on which a delegate's share returns to who gave it; None while it lives."""
     if expired(body, now_ms):
@@ -232,14 +227,14 @@ def counts_until(body: Mapping[str, Any], now_ms: int) -> str | None:
 
 def persona(body: Mapping[str, Any], soul: str, override: str | None) -> str:
     """The system prompt: who the agent is, then the rules every agent of a team works under."""
-    metadata = _object(body.get("metadata"))
+    metadata = object_of(body.get("metadata"))
     about = (
         override
         or body.get("soul")
         or metadata.get("soul_content")
         or soul
         or body.get("system")
-        or _hired(_object(metadata.get("hr_record")))
+        or _hired(object_of(metadata.get("hr_record")))
     )
     if not isinstance(about, str) or not about.strip():
         of = f" of {body['department']}" if body.get("department") else ""
@@ -252,11 +247,11 @@ def persona(body: Mapping[str, Any], soul: str, override: str | None) -> str:
 
 def _hired(record: Mapping[str, Any]) -> str:
     """A record of human resources as prose; empty when it says nothing."""
-    job = _object(record.get("job_description"))
+    job = object_of(record.get("job_description"))
     can = job.get("capabilities")
     capabilities = cast("list[object]", can) if isinstance(can, list) else []
     lines = [
-        str(_object(record.get("identity")).get("description") or ""),
+        str(object_of(record.get("identity")).get("description") or ""),
         f"Your primary objective: {job['primary_objective']}"
         if job.get("primary_objective")
         else "",
@@ -278,8 +273,8 @@ def tool_names(body: Mapping[str, Any]) -> tuple[str, ...]:
     for one in cast("list[object]", listed):
         if isinstance(one, str):
             names.append(one)
-        elif str(_object(one).get("type")).startswith("agent_toolset"):
-            names += _enabled(_object(one))
+        elif str(object_of(one).get("type")).startswith("agent_toolset"):
+            names += _enabled(object_of(one))
     return tuple(dict.fromkeys((*names, "send_message")))
 
 
@@ -288,30 +283,26 @@ def asking(body: Mapping[str, Any]) -> frozenset[str]:
     listed = cast("list[object]", body.get("tools") or [])
     found = set(mcp_toolset.asking(listed))
     for one in listed:
-        toolset = _object(one)
+        toolset = object_of(one)
         if not str(toolset.get("type")).startswith("agent_toolset"):
             continue
         usual = _policy(toolset.get("default_config"))
         configs = toolset.get("configs")
         each = cast("list[object]", configs) if isinstance(configs, list) else []
-        said = {_object(config).get("name"): _policy(config) for config in each}
+        said = {object_of(config).get("name"): _policy(config) for config in each}
         found |= {name for name in _TOOLSET if (said.get(name) or usual) == "always_ask"}
     return frozenset(found)
 
 
 def _policy(config: object) -> str:
     """The type of its permission policy; empty: it says none."""
-    return str(_object(_object(config).get("permission_policy")).get("type") or "")
+    return str(object_of(object_of(config).get("permission_policy")).get("type") or "")
 
 
 def _enabled(toolset: Mapping[str, Any]) -> list[str]:
     """The tools of a toolset that are switched on."""
-    usual = _object(toolset.get("default_config")).get("enabled", True)
+    usual = object_of(toolset.get("default_config")).get("enabled", True)
     configs = toolset.get("configs")
     listed = cast("list[object]", configs) if isinstance(configs, list) else []
-    said = {_object(one).get("name"): _object(one).get("enabled", True) for one in listed}
+    said = {object_of(one).get("name"): object_of(one).get("enabled", True) for one in listed}
     return [name for name in _TOOLSET if said.get(name, usual)]
-
-
-def _object(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

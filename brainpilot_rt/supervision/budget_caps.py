@@ -12,7 +12,7 @@ from typing import Any, Final
 from brainpilot_rt.domain.errors import BadRequest
 from brainpilot_rt.domain.governing import BudgetScope
 from brainpilot_rt.domain.ids import AgentName
-from brainpilot_rt.governance.budgets import tightest
+from brainpilot_rt.governance.budgets import tightest, usd_in
 from brainpilot_rt.settings import BudgetSettings
 from brainpilot_rt.supervision.records import Records
 
@@ -56,21 +56,25 @@ class Caps:
         everywhere, own, said = self._record(GLOBAL), self._record(f"agent:{agent}"), self._settings
         match scope:
             case "run":
-                caps = (said.run_usd, _usd(everywhere, "run_usd"), _usd(own, "run_usd"))
+                caps = (said.run_usd, usd_in(everywhere, "run_usd"), usd_in(own, "run_usd"))
             case "root" | "envelope":  # an envelope is part of a request
-                caps = (said.root_usd, _usd(everywhere, "root_usd"), _usd(own, "root_usd"))
+                caps = (said.root_usd, usd_in(everywhere, "root_usd"), usd_in(own, "root_usd"))
             case "session":
-                caps = (said.session_usd, _usd(everywhere, "session_usd"), _usd(own, "session_usd"))
+                caps = (
+                    said.session_usd,
+                    usd_in(everywhere, "session_usd"),
+                    usd_in(own, "session_usd"),
+                )
             case "agent_day":
                 profile = self._agent_caps(agent)[0]
-                caps = (said.agent_daily_usd, _usd(own, "daily_usd"), profile)
+                caps = (said.agent_daily_usd, usd_in(own, "daily_usd"), profile)
             case "agent_month":
                 profile = self._agent_caps(agent)[1]
-                caps = (said.agent_monthly_usd, _usd(own, "monthly_usd"), profile)
+                caps = (said.agent_monthly_usd, usd_in(own, "monthly_usd"), profile)
             case "global_day":
-                caps = (said.daily_usd, _usd(everywhere, "daily_usd"))
+                caps = (said.daily_usd, usd_in(everywhere, "daily_usd"))
             case "global_month":
-                caps = (said.monthly_usd, _usd(everywhere, "monthly_usd"))
+                caps = (said.monthly_usd, usd_in(everywhere, "monthly_usd"))
         return tightest(*caps)
 
     def rpm(self, agent: AgentName) -> int | None:
@@ -131,8 +135,3 @@ def _checked(name: str, value: object, *, whole: bool) -> str | int | None:
     if not 0 <= usd <= _USD_MAX:
         raise BadRequest(f"{name}: a budget is not negative, and at most {_USD_MAX:,} US dollars")
     return str(usd)
-
-
-def _usd(body: Mapping[str, Any], name: str) -> Decimal | None:
-    value = body.get(name)
-    return None if value is None else Decimal(str(value))

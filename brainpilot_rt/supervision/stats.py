@@ -21,7 +21,7 @@ class _Unit:
 
     def json(self) -> dict[str, Any]:
         return {
-            "tokens": usage_json(self.usage),
+            "tokens": self.usage.counters(),
             "tools": dict(self.tools),
             "skills": {
                 name: {"queries": count, "loads": 0, "browses": 0}
@@ -49,21 +49,10 @@ class _Model:
 
     def json(self) -> dict[str, Any]:
         return {
-            "tokens": usage_json(self.usage),
+            "tokens": self.usage.counters(),
             "calls": self.calls,
             "costUsd": None if self.cost_usd is None else str(self.cost_usd),
         }
-
-
-def usage_json(usage: Usage) -> dict[str, int]:
-    """Token counters in BrainPilot's shape."""
-    return {
-        "input": usage.input,
-        "output": usage.output,
-        "cacheRead": usage.cache_read,
-        "cacheWrite": usage.cache_write,
-        "total": usage.total,
-    }
 
 
 async def stats_of(log: EventLog, session: SessionId) -> dict[str, Any]:

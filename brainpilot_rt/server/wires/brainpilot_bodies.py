@@ -54,10 +54,11 @@ Frame: TypeAlias = dict[str, Any]
 def custom(name: str, value: Frame, **envelope: str | None) -> Frame:
     """A CUSTOM frame; envelope fields that are None are left out."""
     frame: Frame = {"type": "CUSTOM", "name": name, "value": value}
-    return frame | _present(**envelope)
+    return frame | present(**envelope)
 
 
-def _present(**fields: Any) -> Frame:
+def present(**fields: Any) -> Frame:
+    """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -74,12 +75,12 @@ def by_name(event: Value) -> list[Frame]:
 
 def _status(agent: str, status: str, **more: Any) -> Frame:
     body: Frame = {"type": "agent_status_update", "name": agent, "status": status}
-    return body | {"agent_name": agent} | _present(**more)
+    return body | {"agent_name": agent} | present(**more)
 
 
 def _user_chunk(message_id: str | None, host_run_id: str | None, text: str, to: str) -> Frame:
     body: Frame = {"type": "TEXT_MESSAGE_CHUNK", "role": "user", "delta": text, "agent_name": to}
-    return body | _present(message_id=message_id, run_id=host_run_id)
+    return body | present(message_id=message_id, run_id=host_run_id)
 
 
 def _echoes(echo: tuple[UserEcho, ...], agent: str) -> list[Frame]:
@@ -87,7 +88,7 @@ def _echoes(echo: tuple[UserEcho, ...], agent: str) -> list[Frame]:
 
 
 def _letter(op: str, **value: Any) -> Frame:
-    return custom("letter", {"op": op} | _present(**value))
+    return custom("letter", {"op": op} | present(**value))
 
 
 def _letter_in(event: LetterAccepted | LetterReceived) -> list[Frame]:
@@ -140,7 +141,7 @@ def _task_opened(event: TaskOpened) -> list[Frame]:
 
 def _task_closed(event: TaskClosed) -> list[Frame]:
     status = "completed" if event.outcome == "result" else event.outcome
-    task = {"id": event.task_id, "status": status} | _present(letter_id=event.letter_id)
+    task = {"id": event.task_id, "status": status} | present(letter_id=event.letter_id)
     op = "cancelled" if event.outcome == "cancelled" else "replied"
     return [custom("task_state", {"op": op, "task": task})]
 
@@ -161,7 +162,7 @@ def _run_started(event: RunStarted) -> list[Frame]:
         frames.append(_claimed(event))
     frames.append(_status(event.agent, "running", active_run_id=event.run_id))
     started: Frame = {"type": "RUN_STARTED", "run_id": event.run_id, "agent_name": event.agent}
-    more = _present(host_run_id=event.host_run_id, resumes=event.resumes)
+    more = present(host_run_id=event.host_run_id, resumes=event.resumes)
     return [*frames, started | more]
 
 
@@ -264,8 +265,8 @@ def _tool_finished(event: ToolFinished) -> list[Frame]:
         "is_error": event.status != "completed",
     }
     reason = event.reason if known else event.reason or event.status
-    more = _present(full_output_path=event.full_output_path)
-    return [end | call | _present(reason=reason), result | call | more]
+    more = present(full_output_path=event.full_output_path)
+    return [end | call | present(reason=reason), result | call | more]
 
 
 def _run_finished(event: RunFinished) -> list[Frame]:
@@ -283,7 +284,7 @@ def _run_finished(event: RunFinished) -> list[Frame]:
         }
         return [*frames, error | run, _status(event.agent, "error")]
     result = {"outcome": event.outcome, "turns": event.turns}
-    result |= _present(message_id=event.message_id, reason=event.reason or None)
+    result |= present(message_id=event.message_id, reason=event.reason or None)
     finished: Frame = {"type": "RUN_FINISHED", "result": result}
     return [*frames, finished | run, _status(event.agent, "idle")]
 

@@ -5,13 +5,10 @@ after every change. It carries the open questions and approvals too, so that who
 answer them without a second copy of the frame that asked.
 """
 
-from typing import Any
-
 from brainpilot_rt.domain.times import iso
-from brainpilot_rt.domain.usage import Usage
 from brainpilot_rt.server.ports import Liveness
 from brainpilot_rt.server.wires.approvals import approval_json
-from brainpilot_rt.server.wires.brainpilot_bodies import Frame, custom
+from brainpilot_rt.server.wires.brainpilot_bodies import Frame, custom, present
 from brainpilot_rt.sessions.views import (
     ActiveTool,
     AgentView,
@@ -31,23 +28,12 @@ def session_json(summary: SessionSummary) -> Frame:
         "updatedAt": iso(summary.updated_ms),
         "busy": summary.busy,
     }
-    return body | _present(
+    return body | present(
         providerId=summary.provider_id,
         modelId=summary.model_id,
         domainResources=summary.domain_resources,
         thinkingLevel=summary.thinking,
     )
-
-
-def usage_json(usage: Usage) -> dict[str, int]:
-    """Tokens; `total` is the sum of the four."""
-    return {
-        "input": usage.input,
-        "output": usage.output,
-        "cacheRead": usage.cache_read,
-        "cacheWrite": usage.cache_write,
-        "total": usage.total,
-    }
 
 
 def agent_json(agent: AgentView) -> Frame:
@@ -74,7 +60,7 @@ def agent_json(agent: AgentView) -> Frame:
         }
     if agent.retry_at_ms is not None:
         body["retryAt"] = iso(agent.retry_at_ms)
-    return body | _present(activeRunId=agent.run_id)
+    return body | present(activeRunId=agent.run_id)
 
 
 def _tool_json(tool: ActiveTool) -> Frame:
@@ -120,13 +106,13 @@ def letter_json(letter: LetterView) -> Frame:
         "kind": letter.kind.value,
         "receipt": letter.receipt,
     }
-    more = _present(reason=letter.reason, run_id=letter.run_id, task_id=letter.task_id)
+    more = present(reason=letter.reason, run_id=letter.run_id, task_id=letter.task_id)
     return body | more
 
 
 def state_json(view: SessionView) -> Frame:
     """The body of GET state, and the value of every state frame."""
-    by_agent = {name: usage_json(usage) for name, usage in view.usage_by_agent.items()}
+    by_agent = {name: usage.counters() for name, usage in view.usage_by_agent.items()}
     body: Frame = {
         "sessionId": view.session,
         "title": view.title,
@@ -136,7 +122,7 @@ def state_json(view: SessionView) -> Frame:
         "agents": [agent_json(agent) for agent in view.agents],
         "subagents": [],
         "lastActivityTs": iso(view.last_activity_ms),
-        "tokenUsage": {"total": usage_json(view.usage), "byAgent": by_agent},
+        "tokenUsage": {"total": view.usage.counters(), "byAgent": by_agent},
         "costUsd": None if view.cost_usd is None else str(view.cost_usd),
         "questions": [_question_json(question) for question in view.questions],
         "approvals": [approval_json(one) for one in view.approvals],
@@ -148,7 +134,7 @@ def state_json(view: SessionView) -> Frame:
         "domainResources": view.domain_resources,
         "thinkingLevel": view.thinking,
     }
-    return body | _present(providerId=view.provider_id, modelId=view.model_id)
+    return body | present(providerId=view.provider_id, modelId=view.model_id)
 
 
 def state_frame(view: SessionView) -> Frame:
@@ -190,7 +176,3 @@ def _of(view: SessionView, name: str, stem: str, value: Frame) -> Frame:
         "_ts": iso(view.last_activity_ms),
         "_event_id": f"{stem}:{view.session}:{view.seq}",
     }
-
-
-def _present(**fields: Any) -> Frame:
-    return {name: value for name, value in fields.items() if value is not None}
