@@ -10,10 +10,13 @@ hears of it.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+from typing_extensions import override
 
 from brainpilot_rt.tools.mcp.config import McpLimits
 
@@ -95,7 +98,26 @@ class Counted:
         return await self._streams.__aexit__(kind, error, trace)
 
 
-class Intake:
+class End(ABC):
+    """An end of a stream: leaving it closes it."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool | None:
+        await self.aclose()
+
+
+class Intake(End):
     """The stream of messages, without those that go no further."""
 
     def __init__(self, connection: Connection, inner: "ReadStream[Message]") -> None:
@@ -121,20 +143,10 @@ class Intake:
         """The next message; part of the SDK's contract, which does not use it."""
         return await anext(self)
 
+    @override
     async def aclose(self) -> None:
         """Close the stream."""
         await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        await self.aclose()
 
 
 def masked(text: str, secrets: Mapping[str, str]) -> str:

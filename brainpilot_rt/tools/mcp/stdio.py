@@ -16,13 +16,14 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
 
 from brainpilot_rt.aiokit import process
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.tools.mcp.config import ServerConfig
-from brainpilot_rt.tools.mcp.connection import Connection, masked
+from brainpilot_rt.tools.mcp.connection import Connection, End, masked
 
 if TYPE_CHECKING:
     from mcp.client._transport import ReadStream
@@ -88,7 +89,7 @@ async def stdio(
         await finish_shielded(_end(child, mark))
 
 
-class Lines:
+class Lines(End):
     """What the program says, one message a line."""
 
     def __init__(
@@ -123,22 +124,12 @@ class Lines:
         """The next message."""
         return await anext(self)
 
+    @override
     async def aclose(self) -> None:
         """Nothing: the pipe ends with the process."""
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        await self.aclose()
-
-
-class Pipe:
+class Pipe(End):
     """What the program is told."""
 
     def __init__(self, stream: asyncio.StreamWriter, connection: Connection) -> None:
@@ -154,20 +145,10 @@ class Pipe:
         except (OSError, RuntimeError):
             self._connection.end("it closed its input")
 
+    @override
     async def aclose(self) -> None:
         """Close the program's input."""
         self._stream.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        await self.aclose()
 
 
 async def _follow(
