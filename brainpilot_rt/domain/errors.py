@@ -135,3 +135,8 @@ class FatalFault(ProviderFault):
     """Another attempt would fail the same way (auth, bad request, protocol)."""
 
     code = "provider_fatal"
+
+
+def unknown_session(session: str) -> NotFound:
+    """There is no such session."""
+    return NotFound(f"session {session!r} does not exist", code="unknown_session")

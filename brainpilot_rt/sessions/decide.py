@@ -8,7 +8,7 @@ from typing import assert_never
 
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import NotFound
+from brainpilot_rt.domain.errors import unknown_session
 from brainpilot_rt.domain.ids import EXTERNAL, PRINCIPAL, USER
 from brainpilot_rt.domain.phases import AgentPhase
 from brainpilot_rt.sessions import external, governing, letters, memories, runs
@@ -19,7 +19,7 @@ from brainpilot_rt.sessions.state import SessionState
 def decide(state: SessionState, command: cmd.Command, moment: Moment) -> list[ev.Event]:  # noqa: C901, PLR0911, PLR0912 - one case per command
     """Return the events a command makes, or raise why it may not."""
     if not isinstance(command, cmd.CreateSession) and not state.exists:
-        raise NotFound(f"session {state.session!r} does not exist", code="unknown_session")
+        raise unknown_session(state.session)
     match command:
         case cmd.CreateSession():
             return _create(state, command)

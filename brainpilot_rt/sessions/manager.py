@@ -19,7 +19,7 @@ from brainpilot_rt.aiokit.failpoints import hit
 from brainpilot_rt.aiokit.sources import Clock, NewId
 from brainpilot_rt.aiokit.tasks import finish_shielded
 from brainpilot_rt.domain.commands import Command, Evict, FinishRun, Interrupt
-from brainpilot_rt.domain.errors import CommandRejected, NotFound, Unavailable
+from brainpilot_rt.domain.errors import CommandRejected, Unavailable, unknown_session
 from brainpilot_rt.domain.events import (
     Event,
     Recorded,
@@ -151,7 +151,7 @@ class SessionManager:
         """The committed state of a session in memory; `NotFound` otherwise."""
         state = self.find(session)
         if state is None:
-            raise _unknown(session)
+            raise unknown_session(session)
         return state
 
     def moment(self) -> Moment:
@@ -187,7 +187,7 @@ class SessionManager:
         commit: accepted is accepted.
         """
         if session in self._deleting and not isinstance(command, _ENDING):
-            raise _unknown(session)
+            raise unknown_session(session)
         slot = await self._slot(session)
         moment = self.moment()
         try:
@@ -325,7 +325,7 @@ class SessionManager:
         if slot is not None:
             return slot
         if session in self._deleting:
-            raise _unknown(session)
+            raise unknown_session(session)
         loaded = self._loading[session] = asyncio.Event()
         try:
             state = SessionState(session=session)
@@ -355,10 +355,6 @@ def _with_start(state: SessionState, event: Event) -> Event:
     if run is None or event.message_id not in run.texts:
         return event
     return event.model_copy(update={"started_seq": run.texts[event.message_id][0]})
-
-
-def _unknown(session: SessionId) -> NotFound:
-    return NotFound(f"session {session!r} does not exist", code="unknown_session")
 
 
 def _nothing() -> asyncio.Future[list[Recorded]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from brainpilot_rt.aiokit.lag import LoopLag
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import Conflict, MemoryFull, NotFound, Unavailable
+from brainpilot_rt.domain.errors import Conflict, MemoryFull, Unavailable, unknown_session
 from brainpilot_rt.domain.events import Event, Thinking
 from brainpilot_rt.domain.governing import RunLimits
 from brainpilot_rt.domain.ids import (
@@ -214,7 +214,7 @@ class Backend:
             return snapshot.summary(state)
         row = await self.log.session(session)
         if row is None:
-            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+            raise unknown_session(session)
         return snapshot.summary_of(row, None)
 
     async def update_session(
@@ -267,7 +267,7 @@ class Backend:
         if state is not None:
             return state
         if await self.log.session(session) is None:
-            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+            raise unknown_session(session)
         return await self._organs.manager.load(session)
 
     async def post_message(

@@ -15,7 +15,7 @@ from brainpilot_rt.context.memory import KEPT, MATTERS, Memory
 from brainpilot_rt.domain import commands as cmd
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.citations import write
-from brainpilot_rt.domain.errors import NotFound
+from brainpilot_rt.domain.errors import NotFound, unknown_session
 from brainpilot_rt.domain.ids import USER, AgentName, RunId, SessionId
 from brainpilot_rt.domain.memory import Draft, Finding, MemoryItem, SectionName
 from brainpilot_rt.eventlog.port import EventLog, Receipt
@@ -189,7 +189,7 @@ class Memories:
         arriving = self._arriving[session] = []
         try:
             if await self._log.session(session) is None:
-                raise _no_session(session)
+                raise unknown_session(session)
             memory = Memory()
             events = await self._read(session)
             for number, recorded in enumerate(events):
@@ -199,7 +199,7 @@ class Memories:
             last = events[-1].seq if events else 0
             for recorded in arriving:
                 if isinstance(recorded.event, ev.SessionDeleted):
-                    raise _no_session(session)
+                    raise unknown_session(session)
                 if recorded.seq > last:
                     memory.apply(recorded)
             self._kept[session] = memory
@@ -265,10 +265,6 @@ def finding_draft(finding: Finding, agent: AgentName) -> Draft:
     return Draft(
         section="findings", content=f"{finding.claim}{cited}{doubt}", agent=agent, finding=finding
     )
-
-
-def _no_session(session: SessionId) -> NotFound:
-    return NotFound(f"session {session!r} does not exist", code="unknown_session")
 
 
 def _unknown(item_id: str) -> NotFound:

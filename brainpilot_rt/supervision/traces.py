@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from brainpilot_rt.domain.errors import NotFound
+from brainpilot_rt.domain.errors import unknown_session
 from brainpilot_rt.domain.events import Recorded, TraceNodeSaved
 from brainpilot_rt.domain.ids import SessionId
 from brainpilot_rt.domain.times import iso
@@ -127,7 +127,7 @@ class TraceViews:
     async def _began(self, session: SessionId) -> str:
         row = await self._log.session(session)
         if row is None:
-            raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+            raise unknown_session(session)
         return iso(row.created_ms)
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.errors import NotFound
+from brainpilot_rt.domain.errors import NotFound, unknown_session
 from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
 from brainpilot_rt.domain.thinking import ContextSection
 from brainpilot_rt.domain.times import iso
@@ -175,7 +175,7 @@ class Turns:
         index = self._kept.get(session)
         if index is None:
             if await self._log.session(session) is None:
-                raise NotFound(f"session {session!r} does not exist", code="unknown_session")
+                raise unknown_session(session)
             async with self._reading:
                 index = self._kept.get(session) or await self._read(session)
             self._kept[session] = index
