@@ -65,6 +65,9 @@ class GuardrailRoutes:
         """PUT /v1/guardrails/config: what is not named stays as it is."""
         refuse_agents(request, self._backend.agents, "change guardrails")
         wanted = parse_config(sent(request), self._guards.config)
+        known = {one.id for one in (*self._guards.config.checks, *self._providers.listed())}
+        if strangers := [one.id for one in wanted.checks if one.id not in known]:
+            raise BadRequest(f"there is no guardrail {strangers[0]!r}; add its provider first")
         await self._guards.set_config(wanted)
         return json_response((200, config_json(wanted)))
 

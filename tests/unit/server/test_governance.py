@@ -76,6 +76,16 @@ async def test_the_firewall_is_changed_rule_by_rule_and_read_back():
         assert await get(server, "/v1/firewall/config") == {**before, "denyList": said["denyList"]}
 
 
+async def test_a_guardrail_that_is_not_there_can_not_be_switched_on():
+    async with serving() as server:
+        before = await get(server, "/v1/guardrails/config")
+        said = {"providers": [{"id": "secret", "enabled": True}]}
+        status, answer = await call(server, "PUT", "/v1/guardrails/config", said)
+        assert (status, answer["error"]["type"]) == (400, "bad_request")
+        assert "'secret'" in answer["error"]["message"]
+        assert await get(server, "/v1/guardrails/config") == before
+
+
 async def test_interceptions_have_the_published_shape_and_are_paged(tmp_path: Path):
     events = [one for n in range(3) for one in called(f"c{n}", "block")]
     async with busy(tmp_path, *events, *called("fine")) as server:
