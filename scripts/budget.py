@@ -22,7 +22,7 @@ CLASS_LINES = 250
 CLASS_METHODS = 20
 CLASS_ATTRIBUTES = 12
 FUNCTION_LINES = 60
-PACKAGE_LINES = 68_000
+PACKAGE_LINES = 67_000
 
 ALLOWED: Mapping[str, str] = {
     "brainpilot_rt/domain/events.py": "the one tagged union of all events belongs in one file",
