@@ -109,6 +109,11 @@ class Budgets:
         """The highest part of each budget that was said of a run at work."""
         log.on_commit(self._forget)
 
+    @property
+    def refuses_unknown(self) -> bool:
+        """Whether a model whose price nobody knows is not asked while a budget bounds the call."""
+        return self._settings.unknown_price == "refuse"
+
     async def load(self) -> None:
         """Read the ledger, and end reservations of another process that nobody else will end."""
         await self.counters.load()
@@ -120,7 +125,7 @@ class Budgets:
         """
         self._refuse_if_killed()
         accounts = list(self._accounts(call.place))
-        if accounts and not call.price_known and self._settings.unknown_price == "refuse":
+        if accounts and not call.price_known and self.refuses_unknown:
             name = f"{call.model.provider}:{call.model.model}"
             raise BudgetExceeded(
                 f"nobody knows the price of {name}, and a budget bounds this call; declare its "

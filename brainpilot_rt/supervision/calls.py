@@ -92,7 +92,9 @@ class RunCalls:
         """
         request = await self._checked(request)
         if wanted.auto:
-            wanted = replace(wanted, left_usd=self._purse.left())
+            left = self._purse.left()
+            priced = left is not None and self._calls.money.budgets.refuses_unknown
+            wanted = replace(wanted, left_usd=left, priced=priced)
         while True:
             choice = await self._calls.router.choose(wanted)
             spoken = False

@@ -59,6 +59,8 @@ class Wanted:
     """What the turn may cost by its estimate; None: whatever it costs."""
     left_usd: Decimal | None = None
     """What the budgets that bound the turn have left; None: none bounds it."""
+    priced: bool = False
+    """A model whose price is not known would be refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,8 @@ class Router:
             turn = Turn(task_class=wanted.task_class, arms=(), pinned=pinned, failed=wanted.failed)
             return self._decided(turn)
         models = self.candidates(auto=wanted.auto, within=wanted.within)
+        if wanted.priced:
+            models = await self._priced(models, wanted.usage) or models
         if wanted.prefer:
             models = [one for one in models if one not in wanted.failed] or models
             models = [await self._preferred(models, wanted)]
@@ -179,6 +183,9 @@ class Router:
                 if ref not in found and not free_aside and (not patterns or _allowed(ref, patterns))
             ]
         return found
+
+    async def _priced(self, models: list[ModelRef], usage: Usage) -> list[ModelRef]:
+        return [one for one in models if (await self._quote(one, usage)).cost_usd is not None]
 
     async def _preferred(self, models: list[ModelRef], wanted: Wanted) -> ModelRef:
         """The first of the models by what is preferred; unknown ones come last."""

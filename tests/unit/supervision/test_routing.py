@@ -13,7 +13,7 @@ from brainpilot_rt.models.prices import Quote
 from brainpilot_rt.models.providers import Dialect, ProviderProfile, Providers
 from brainpilot_rt.models.routing import Choice, Held
 from brainpilot_rt.settings import RoutingSettings
-from brainpilot_rt.supervision.routing import Router, Wanted, Went
+from brainpilot_rt.supervision.routing import QuoteOf, Router, Wanted, Went
 from brainpilot_rt.testing.sources import ManualClock
 
 CHEAP = ModelRef(provider="p", model="cheap")
@@ -77,6 +77,31 @@ async def test_where_money_reaches_for_no_model_the_call_that_crosses_is_chosen_
     at = router(MemoryEventLog(clock=clock), clock)
     choices = [await at.choose(wanted(left_usd=Decimal("0.01"))) for _ in range(40)]
     assert {one.model.model for one in choices} == {"cheap", "dear"}
+
+
+async def test_where_unknown_prices_are_refused_only_models_with_a_price_are_chosen():
+    clock = ManualClock()
+
+    async def half_known(model: ModelRef, usage: Usage) -> Quote:
+        known = await quote(model, usage)
+        return Quote(None, known.counted_usd) if model == CHEAP else known
+
+    async def unknown(model: ModelRef, usage: Usage) -> Quote:
+        return Quote(None, (await quote(model, usage)).counted_usd)
+
+    def asked(prices: QuoteOf) -> Router:
+        return Router(
+            two_models, prices, RoutingSettings(seed=3), MemoryEventLog(clock=clock), clock
+        )
+
+    known, none = asked(half_known), asked(unknown)
+    for prefer in ("", "floor", "fast"):
+        assert (await known.choose(wanted(priced=True, prefer=prefer))).model == DEAR
+    assert {(await known.choose(wanted())).model.model for _ in range(40)} == {"cheap", "dear"}
+    assert (await none.choose(wanted(priced=True))).model in (
+        CHEAP,
+        DEAR,
+    )  # it says what is missing
 
 
 async def test_a_loop_is_judged_by_what_is_known_of_the_class_that_began_it():
