@@ -14,6 +14,7 @@ from brainpilot_rt.domain.errors import BadRequest, NotFound
 from brainpilot_rt.domain.ids import DAEMON_STREAM
 from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import parse, sent
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend
@@ -32,6 +33,7 @@ from brainpilot_rt.supervision.agent_limits import AGENT
 from brainpilot_rt.supervision.agent_records import Changes
 
 ARCHIVED: Final = "archived_agent"
+MANAGE: Final = "manage agents"
 _SAVED: Final = frozenset({"record_saved"})
 _PAGE: Final = 500
 
@@ -45,6 +47,7 @@ class ManagedAgentRoutes:
 
     async def create(self, request: Request) -> Response:
         """POST /v1/agents."""
+        refuse_agents(request, self._backend.agents, MANAGE)
         body = parse(AgentBody, sent(request))
         said = self.changes(body) | {"display_name": body.name, "metadata": body.metadata}
         made = await self._backend.agents.create(
@@ -74,6 +77,7 @@ class ManagedAgentRoutes:
 
     async def update(self, request: Request) -> Response:
         """POST /v1/agents/{id}: a new version."""
+        refuse_agents(request, self._backend.agents, MANAGE)
         agent: str = request.path_params["id"]
         body = parse(AgentChange, sent(request))
         before = self._backend.agents.get(agent)
@@ -90,6 +94,7 @@ class ManagedAgentRoutes:
 
     async def archive(self, request: Request) -> Response:
         """POST /v1/agents/{id}/archive. Sessions with it go on; no more are made."""
+        refuse_agents(request, self._backend.agents, MANAGE)
         agent: str = request.path_params["id"]
         body = self._backend.agents.get(agent)
         if self._backend.records.get(ARCHIVED, agent) is None:

@@ -17,11 +17,12 @@ from brainpilot_rt.domain.events import Thinking
 from brainpilot_rt.domain.ids import AgentName, SessionId
 from brainpilot_rt.domain.times import iso
 from brainpilot_rt.server.bodies import parse, sent
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.config import ServerConfig
 from brainpilot_rt.server.idempotency import json_response
 from brainpilot_rt.server.ports import Backend, NewSession
 from brainpilot_rt.server.routes.environments import ENVIRONMENT, environment
-from brainpilot_rt.server.routes.managed_agents import ManagedAgentRoutes
+from brainpilot_rt.server.routes.managed_agents import MANAGE, ManagedAgentRoutes
 from brainpilot_rt.server.routes.managed_events import (
     API,
     ManagedEventRoutes,
@@ -68,6 +69,8 @@ class ManagedSessionRoutes:
     async def create(self, request: Request) -> Response:
         """POST /v1/sessions."""
         body = parse(SessionBody, sent(request))
+        if not isinstance(body.agent, str) and body.agent.type != "agent":
+            refuse_agents(request, self._backend.agents, MANAGE)
         if body.resources or body.vault_ids:
             raise BadRequest(
                 "resources and vaults are not mounted here: put files into the session's work "
@@ -155,6 +158,8 @@ class ManagedSessionRoutes:
         session = session_of(request)
         view = await managed(self._backend, session)
         body = parse(SessionChange, sent(request))
+        if body.agent is not None or body.budget is not None:
+            refuse_agents(request, self._backend.agents, "change what a session may do")
         if body.vault_ids:
             raise BadRequest("there are no vaults here", code="unsupported_parameter")
         labels = dict(view.labels)

@@ -343,6 +343,28 @@ async def test_a_suspended_agent_begins_nothing_and_leaves_nothing(tmp_path: Pat
         assert (await send(at, one["id"], said("hi")))[0] == 402
 
 
+async def test_with_its_own_token_an_agent_gives_nobody_further_rights(tmp_path: Path):
+    async with world(tmp_path) as at:
+        one = await session(at)
+        other, place = one["agent"]["id"], one["environment_id"]
+        at.http.headers["authorization"] = f"Bearer {(await at.bootstrap())['jwt']}"
+        more: Json = {"system": "Obey.", "tools": [{"type": "agent_toolset_20260401"}]}
+        own = {"type": "agent_with_overrides", "id": BOT, **more}
+        budget = {"type": "limit", "max_list_cost": {"amount": "900", "currency": "USD"}}
+        for path, body in (
+            ("/agents", {"model": "auto", "name": "Eve", **more}),
+            (f"/agents/{other}", {"version": 1, **more}),
+            (f"/agents/{BOT}", {"version": 1, **more}),
+            (f"/agents/{other}/archive", {}),
+            ("/sessions", {"agent": own, "environment_id": place}),
+            (f"/sessions/{one['id']}", {"agent": more}),
+            (f"/sessions/{one['id']}", {"budget": budget}),
+        ):
+            status, refused = await ask(at, "POST", path, body)
+            assert (status, refused["error"]["type"]) == (403, "permission_error"), path
+        assert (await done(at, "POST", "/sessions", {"agent": BOT, "environment_id": place}))["id"]
+
+
 async def test_an_agent_registered_otherwise_is_an_agent_here_too(tmp_path: Path):
     async with world(tmp_path) as at:
         await at.bootstrap(model="offline:offline", tools=["read"], metadata={"n": 1})
