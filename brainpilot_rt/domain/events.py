@@ -1050,7 +1050,6 @@ Told: TypeAlias = (
     | BudgetWarned
     | BudgetExhausted
     | GuardrailFired
-    | ToolJudged
     | RecordSaved
     | RecordDeleted
     | TraceNodeSaved

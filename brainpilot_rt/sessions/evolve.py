@@ -65,6 +65,8 @@ def _apply(state: SessionState, event: ev.Event, seq: int, at_ms: int) -> Sessio
             return run_folds.call(state, event, at_ms)
         case ev.IntentClassified() | ev.ProgramPrompted():
             return run_folds.thought(state, event)
+        case ev.ToolJudged():
+            return run_folds.judged(state, event)
         case ev.ContextAssembled() | ev.PassagesRetrieved():
             return run_folds.read(state, event)
         case ev.PlanChanged():

@@ -342,6 +342,15 @@ def call(
     return changed(state, runs=having(state.runs, run.run_id, changed(run, calls=calls)))
 
 
+def judged(state: SessionState, event: ev.ToolJudged) -> SessionState:
+    """The firewall gave its verdict on a call."""
+    run = state.runs.get(event.run_id)
+    if run is None:
+        return state
+    known = changed(run, record=tally(run.record, event))
+    return changed(state, runs=having(state.runs, run.run_id, known))
+
+
 def thought(state: SessionState, event: ev.IntentClassified | ev.ProgramPrompted) -> SessionState:
     """The program of a run was chosen, or it told the model what to do next."""
     run = state.runs.get(event.run_id)

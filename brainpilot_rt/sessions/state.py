@@ -102,6 +102,8 @@ class RunRecord:
     cost_usd: Decimal | None = Decimal(0)
     calls: tuple[CallSummary, ...] = ()
     """The latest tool calls, at most `CALLS_MAX`."""
+    downgraded: bool = False
+    """The firewall judged a call after which a cheaper model will do."""
 
 
 @dataclass(frozen=True, slots=True)

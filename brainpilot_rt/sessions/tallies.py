@@ -35,6 +35,8 @@ def tally(record: RunRecord, event: ev.Event) -> RunRecord:
                 duration_ms=event.duration_ms,
             )
             return changed(record, calls=(*record.calls, call)[-CALLS_MAX:])
+        case ev.ToolJudged(action="downgrade"):
+            return changed(record, downgraded=True)
         case _:
             return record
 

@@ -31,6 +31,11 @@ from brainpilot_rt.settings import RoutingSettings
 DAY_MS: Final = 86_400_000
 _TYPES: Final = frozenset({"turn_rated"})
 _PAGE: Final = 500
+_PREFERRED: Final = {
+    "floor": "the cheapest, which will do",
+    "fast": "the fastest so far, as was asked for",
+    "best": "the best so far, as was asked for",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +157,12 @@ class Router:
             models = await self._priced(models, wanted.usage) or models
         if wanted.prefer:
             models = [one for one in models if one not in wanted.failed] or models
-            models = [await self._preferred(models, wanted)]
+            preferred = await self._preferred(models, wanted)
+            turn = Turn(
+                task_class=wanted.task_class, arms=[Arm(model=preferred)], failed=wanted.failed
+            )
+            choice = self._decided(turn)
+            return choice if wanted.failed else replace(choice, reason=_PREFERRED[wanted.prefer])
         arms = await self._arms(models, wanted) if len(models) > 1 else []
         turn = Turn(
             task_class=wanted.task_class,

@@ -6,7 +6,7 @@ in a loop of tool calls it goes on (pain 19). After a restart it is read from th
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from brainpilot_rt.agents.ports import RunIdentity
@@ -105,6 +105,7 @@ class TurnCalls:
             pinned=request.model,
             auto=auto,
             usage=self._estimate(request) if free else NO_USAGE,
+            prefer="floor" if run is not None and run.record.downgraded else "",
         )
         if not free:
             return wanted
@@ -125,14 +126,7 @@ class TurnCalls:
             in_loop=in_loop,
             cached_share=cached / wanted.usage.input if wanted.usage.input else 0.0,
         )
-        return Wanted(
-            task_class=wanted.task_class,
-            pinned=None,
-            auto=True,
-            usage=wanted.usage,
-            held=held,
-            cached=cached,
-        )
+        return replace(wanted, held=held, cached=cached)
 
     async def _from_log(self) -> _Last | None:
         found = await self._log.read_back(

@@ -209,6 +209,23 @@ async def test_a_model_that_is_too_dear_for_what_is_left_is_not_chosen(tmp_path:
 
 
 @pytest.mark.requirement("routing")
+async def test_after_a_call_that_a_cheaper_model_will_do_for_the_cheapest_is_asked(tmp_path: Path):
+    model = ScriptedModel()
+    model.script("principal", costing("0.1", Call("list_agents", {})))
+    model.script("principal", costing("0.1", Call("recall", {"query": "x"})))
+    model.script("principal", costing("0.1", "Done."))
+    setup = paid(routing=RoutingSettings(team="auto", seed=1))
+    async with team(memory_log(), model.stream, tmp_path, setup) as crew:
+        await crew.organs.governing.governor.set_firewall({"downgradeOnTools": ["recall"]})
+        await crew.create()
+        await ask(crew, "Hello.")
+        await crew.settled()
+        first, second, third = await told(crew, ev.ModelSelected)
+        assert first.model == second.model == DEAR  # so fall the dice, and a loop goes on
+        assert (third.model, third.reason) == (CHEAP, "the cheapest, which will do")
+
+
+@pytest.mark.requirement("routing")
 async def test_a_pinned_model_is_never_replaced(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", FatalFault("broken"))
