@@ -7,7 +7,8 @@ scope; guardrails and firewall as they are by default). The latencies are those 
 above the median of the others: what governing adds, with all noise on its side. `memory` keeps the
 log in memory, `disk` in SQLite, where the reservation is one more commit (`synchronous=FULL`)
 before the model is asked. `parts` measures on disk, with a clock around each step, in microseconds
-of a turn; the clocks cost something themselves.
+of a turn; the clocks cost something themselves. The floor of the reservation is a raw commit
+(`commit`), every 3 ms.
 """
 
 import asyncio
@@ -18,11 +19,12 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from bench.rows.log import INSERT, PAYLOAD, SESSION, database
 from bench.runner import Meter, Place, Row, Sample, Target
 from brainpilot_rt.aiokit.sources import SystemClock
 from brainpilot_rt.domain import events as ev
@@ -55,6 +57,7 @@ from brainpilot_rt.tools.registry import Arguments, ToolOutput, tool
 
 TURNS = 12
 PIECES = 60
+PACE_S = 0.003
 MODELS = 4
 PIECE = "and 3.2 of the r"
 CAP = Decimal(1_000_000)
@@ -172,6 +175,20 @@ async def side(stack: AsyncExitStack, place: Place, setup: Setup, *, disk: bool)
     return Side(await stack.enter_async_context(team(log, model.stream, folder, setup)), model)
 
 
+def commits(place: Place) -> Sample:
+    """Raw FULL commits, about as far apart as those of turns."""
+    meter = Meter()
+    with closing(database(place)) as connection, meter as sample:
+        for number in range(place.ops(400, 60)):
+            time.sleep(PACE_S)
+            start = time.perf_counter()
+            connection.execute(
+                INSERT, (SESSION, number + 1, number + 1, 0, "daemon_stopped", PAYLOAD)
+            )
+            sample.latencies.append(time.perf_counter() - start)
+    return meter.sample
+
+
 def turns(place: Place, *, disk: bool, timed: bool = False) -> Sample:
     """Runs of both teams, one after the other."""
 
@@ -254,6 +271,7 @@ ROWS = (
         "GOVERN",
         "what routing, budgets and guardrails add to a turn (target: p50 2 ms, p99 10 ms)",
         {
+            "commit": commits,
             "memory": lambda place: turns(place, disk=False),
             "disk": lambda place: turns(place, disk=True),
             "parts": lambda place: turns(place, disk=True, timed=True),
