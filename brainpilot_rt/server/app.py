@@ -302,7 +302,7 @@ def build_app(backend: Backend, config: ServerConfig) -> Starlette:
     service.schema = cache(lambda: document(rows, backend.version))
     shared = Shared(
         Idempotency(backend.log, config.clock),
-        backend.touch,
+        backend,
         http.body_bytes_max,
         max(http.upload_bytes_max, http.body_bytes_max),
         config.redact,

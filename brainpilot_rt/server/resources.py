@@ -19,8 +19,11 @@ from brainpilot_rt.domain.errors import Forbidden, RuntimeFault
 from brainpilot_rt.governance.access import Scope as Held
 from brainpilot_rt.governance.access import covers
 from brainpilot_rt.server.bodies import read_body
+from brainpilot_rt.server.callers import refuse_agents
 from brainpilot_rt.server.idempotency import Idempotency
+from brainpilot_rt.server.ports import Backend
 from brainpilot_rt.server.problems import answer_to, answer_to_a_bug, problem
+from brainpilot_rt.supervision.memories import SHARED
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -62,7 +65,7 @@ class Shared:
     """What every resource uses."""
 
     idempotency: Idempotency
-    touch: Callable[[], None]
+    backend: Backend
     body_bytes_max: int
     upload_bytes_max: int
     redact: Callable[[str], str] = str
@@ -107,11 +110,13 @@ class Resource:
         if row.method not in _MUTATING:
             return await row.handler(request)
         shared = self._shared
+        if row.path.startswith("/sessions/{id}") and request.path_params["id"] == SHARED:
+            refuse_agents(request, shared.backend.agents, "change the memory of the user")
 
         async def act(request: Request) -> Response:
             response = await row.handler(request)
             if row.activity and response.status_code < 300:  # noqa: PLR2004 - it was done
-                shared.touch()
+                shared.backend.touch()
             return response
 
         limit = shared.upload_bytes_max if row.upload else shared.body_bytes_max
