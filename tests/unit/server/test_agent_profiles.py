@@ -66,6 +66,8 @@ async def test_the_token_of_an_agent_is_real_and_says_whose_it_is(tmp_path: Path
         ("POST", "/v1/agent-limits"),
         ("PUT", f"/v1/agent-limits/{BOT}"),
         ("DELETE", f"/v1/agent-limits/{BOT}"),
+        ("PUT", "/v1/budget/limits"),
+        ("POST", "/v1/budget/killswitch/deactivate"),
     ],
 )
 async def test_an_agent_can_not_change_what_holds_it(tmp_path: Path, method: str, path: str):
