@@ -840,6 +840,11 @@ class SpendSettled(Value):
     host_run_id: HostRunId | None = None
     turn: int = 0
 
+    @property
+    def without_reply(self) -> bool:
+        """Charged for a call that was cut: no `model_replied` tells of its usage and cost."""
+        return self.outcome == "charged" and bool(self.reason)
+
 
 class BudgetWarned(Value):
     """A budget is nearly used up. Once for each threshold, scope and run."""

@@ -3,7 +3,8 @@
 from decimal import Decimal
 
 from brainpilot_rt.domain import events as ev
-from brainpilot_rt.domain.ids import CallId, RunId, TaskId
+from brainpilot_rt.domain.ids import AgentName, CallId, RunId, TaskId
+from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
 from brainpilot_rt.sessions.mappings import changed, having, newest, without
 from brainpilot_rt.sessions.state import (
     Granted,
@@ -22,6 +23,22 @@ def money(state: SessionState, event: ev.SpendReserved | ev.SpendSettled) -> Ses
     if isinstance(event, ev.SpendReserved):
         return _reserved(state, event)
     return _settled(state, event)
+
+
+def used(
+    state: SessionState, agent: AgentName, usage: Usage, cost_usd: Decimal | None
+) -> SessionState:
+    """A model call was made: what a session, its agents and the turn of the user come to."""
+    by_agent = state.usage_by_agent.get(agent, NO_USAGE).plus(usage)
+    host = state.host_turn
+    return changed(
+        state,
+        usage=state.usage.plus(usage),
+        usage_by_agent=having(state.usage_by_agent, agent, by_agent),
+        cost_usd=add_cost(state.cost_usd, cost_usd),
+        host_turn=host
+        and changed(host, usage=host.usage.plus(usage), cost_usd=add_cost(host.cost_usd, cost_usd)),
+    )
 
 
 def _reserved(state: SessionState, event: ev.SpendReserved) -> SessionState:
@@ -48,6 +65,8 @@ def _settled(state: SessionState, event: ev.SpendSettled) -> SessionState:
         reservations=without(state.reservations, event.reservation_id),
         spent_usd=state.spent_usd + counted,
     )
+    if event.without_reply:
+        after = used(after, event.agent, event.usage, counted)  # an estimate: no provider told
     if not counted:
         return after
     run = after.runs.get(event.run_id) or after.interrupted.get(event.run_id)

@@ -10,7 +10,6 @@ from brainpilot_rt.domain.letters import Letter
 from brainpilot_rt.domain.phases import TRANSITIONS
 from brainpilot_rt.domain.thinking import PLANNING_TOOLS
 from brainpilot_rt.domain.tools import FOREIGN
-from brainpilot_rt.domain.usage import NO_USAGE, add_cost
 from brainpilot_rt.sessions import governing_folds
 from brainpilot_rt.sessions.mappings import changed, having, having_last, newest, without
 from brainpilot_rt.sessions.state import (
@@ -285,7 +284,7 @@ def text(state: SessionState, event: ev.TextStarted | ev.TextFinished, seq: int)
 
 def replied(state: SessionState, event: ev.ModelReplied | ev.ModelAsked) -> SessionState:
     """A model call was paid for."""
-    by_agent = state.usage_by_agent.get(event.agent, NO_USAGE).plus(event.usage)
+    state = governing_folds.used(state, event.agent, event.usage, event.cost_usd)
     host = state.host_turn
     run = state.runs.get(event.run_id)
     roots = state.roots
@@ -306,14 +305,9 @@ def replied(state: SessionState, event: ev.ModelReplied | ev.ModelAsked) -> Sess
             ),
         ),
         roots=roots,
-        usage=state.usage.plus(event.usage),
-        usage_by_agent=having(state.usage_by_agent, event.agent, by_agent),
-        cost_usd=add_cost(state.cost_usd, event.cost_usd),
         host_turn=host
         and changed(
             host,
-            usage=host.usage.plus(event.usage),
-            cost_usd=add_cost(host.cost_usd, event.cost_usd),
             turns=host.turns + (event.agent == host.agent and isinstance(event, ev.ModelReplied)),
         ),
     )

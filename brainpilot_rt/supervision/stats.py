@@ -8,7 +8,7 @@ from typing import Any
 from brainpilot_rt.domain import events as ev
 from brainpilot_rt.domain.ids import AgentName, RunId, SessionId
 from brainpilot_rt.domain.times import iso
-from brainpilot_rt.domain.usage import NO_USAGE, Usage
+from brainpilot_rt.domain.usage import NO_USAGE, Usage, add_cost
 from brainpilot_rt.eventlog.port import EventLog
 
 
@@ -65,7 +65,7 @@ async def stats_of(log: EventLog, session: SessionId) -> dict[str, Any]:
     while page := await log.read(session, after=after):
         for recorded in page:
             _take(recorded, total, agents, runs)
-            if isinstance(recorded.event, ev.ModelReplied | ev.ModelAsked):
+            if isinstance(recorded.event, ev.ModelReplied | ev.ModelAsked | ev.SpendSettled):
                 _called(recorded.event, models)
         after = page[-1].seq
     return {
@@ -104,7 +104,8 @@ def _take(
                 )
         case ev.RunInterrupted(run_id=run_id):
             _ended(runs.get(run_id), recorded.at_ms, "aborted")
-        case ev.ModelReplied(agent=agent, run_id=run_id, usage=usage):
+        case ev.ModelReplied() | ev.SpendSettled() as event if _is_told(event):
+            agent, run_id, usage = event.agent, event.run_id, event.usage
             for unit in _units(agent, run_id, total, agents, runs):
                 unit.usage = unit.usage.plus(usage)
         case ev.ToolFinished(agent=agent, run_id=run_id, name=name):
@@ -115,14 +116,21 @@ def _take(
             pass
 
 
-def _called(event: ev.ModelReplied | ev.ModelAsked, models: dict[str, _Model]) -> None:
+def _is_told(event: ev.ModelReplied | ev.ModelAsked | ev.SpendSettled) -> bool:
+    """Whether a call is counted from this event: from its charge only when it has no reply."""
+    return not isinstance(event, ev.SpendSettled) or event.without_reply
+
+
+def _called(
+    event: ev.ModelReplied | ev.ModelAsked | ev.SpendSettled, models: dict[str, _Model]
+) -> None:
+    if not _is_told(event):
+        return
     model = models.setdefault(f"{event.model.provider}/{event.model.model}", _Model())
     model.usage = model.usage.plus(event.usage)
     model.calls += 1
-    if model.cost_usd is None or event.cost_usd is None:
-        model.cost_usd = None
-    else:
-        model.cost_usd += event.cost_usd
+    cost_usd = event.counted_usd if isinstance(event, ev.SpendSettled) else event.cost_usd
+    model.cost_usd = add_cost(model.cost_usd, cost_usd)
 
 
 def _ended(run: _Run | None, at_ms: int, status: str) -> None:

@@ -92,4 +92,8 @@ REQUIREMENTS: Final[Mapping[str, str]] = {
     ),
     "guardrails": "What goes in and comes out is checked before anybody hears it (agent-runs 3.4).",
     "approvals": "A call that needs a word waits for it durably; the first one counts (D21).",
+    "mcp": (
+        "Tools of MCP servers run under our rules, as they were when they were approved, and a "
+        "server that fails concerns its own tools alone (H1 to H9)."
+    ),
 }

@@ -168,6 +168,23 @@ async def test_runs_at_the_same_time_never_spend_the_same_remainder(tmp_path: Pa
         assert ended.error_code == "budget_exhausted"
 
 
+@pytest.mark.requirement("budgets")
+async def test_a_call_that_is_stopped_counts_the_same_in_the_session_and_in_its_budgets(
+    tmp_path: Path,
+):
+    model = ScriptedModel()
+    model.script("principal", costing("1", "Half of it", gate := Gate(), "the rest."))
+    async with team(memory_log(), model.stream, tmp_path, paid()) as crew:
+        await crew.create()
+        await ask(crew, "Go. " * 100)
+        await gate.reached.wait()
+        await crew.backend.interrupt(SESSION, None)
+        await crew.settled()
+        state = crew.state()
+        assert state.cost_usd == state.spent_usd > 0
+        assert state.usage.input > 0
+
+
 # --- routing ------------------------------------------------------------------------------
 
 

@@ -90,6 +90,7 @@ def calling(*steps: Call | str) -> ScriptedModel:
     return model
 
 
+@pytest.mark.requirement("mcp")
 async def test_a_foreign_tool_is_called_and_what_it_says_taints_the_run(tmp_path: Path):
     notes = FakeMcp(both())
     model = calling(READ, send("librarian", "Look at that."), "Done.")
@@ -111,6 +112,7 @@ async def test_a_foreign_tool_is_called_and_what_it_says_taints_the_run(tmp_path
         }
 
 
+@pytest.mark.requirement("mcp")
 async def test_what_cannot_be_undone_waits_for_a_word_and_runs_once(tmp_path: Path):
     notes = FakeMcp(both())
     async with with_notes(tmp_path, calling(ECHO, "Done."), notes) as crew:
@@ -124,6 +126,7 @@ async def test_what_cannot_be_undone_waits_for_a_word_and_runs_once(tmp_path: Pa
         assert ended.status == "completed"
 
 
+@pytest.mark.requirement("mcp")
 @pytest.mark.fault("S18")
 async def test_a_tool_that_changes_while_it_is_asked_about_does_not_run(tmp_path: Path):
     notes = FakeMcp(both())
@@ -142,6 +145,7 @@ async def test_a_tool_that_changes_while_it_is_asked_about_does_not_run(tmp_path
         assert len(await notices(crew, "mcp_tool_changed")) == 1
 
 
+@pytest.mark.requirement("mcp")
 @pytest.mark.fault("S18")
 @pytest.mark.parametrize("approved", [True, False])
 async def test_a_tool_that_changed_while_the_daemon_was_down_does_not_run(
@@ -168,6 +172,7 @@ async def test_a_tool_that_changed_while_the_daemon_was_down_does_not_run(
         assert "is not what was asked about any more" in ended.content
 
 
+@pytest.mark.requirement("mcp")
 async def test_an_approval_outlives_a_restart_when_the_tool_is_the_same(tmp_path: Path):
     log, notes = memory_log(), FakeMcp(both())
     async with with_notes(tmp_path, calling(ECHO), notes, log) as crew:
@@ -181,6 +186,7 @@ async def test_an_approval_outlives_a_restart_when_the_tool_is_the_same(tmp_path
         assert again.calls() == ["echo"]
 
 
+@pytest.mark.requirement("mcp")
 async def test_a_registered_agent_has_the_servers_it_names_and_no_others(tmp_path: Path):
     configure(tmp_path, "notes", "web")
     servers = Servers(notes=FakeMcp(both()), web=FakeMcp())
@@ -214,6 +220,7 @@ async def test_a_registered_agent_has_the_servers_it_names_and_no_others(tmp_pat
         }
 
 
+@pytest.mark.requirement("mcp")
 async def test_a_server_of_a_work_tree_waits_for_consent_and_is_there_for_that_tree_only(
     tmp_path: Path,
 ):
@@ -261,6 +268,7 @@ async def test_a_server_of_a_work_tree_waits_for_consent_and_is_there_for_that_t
         assert (await admin.show(shown["id"]))["status"] == "needs_consent"
 
 
+@pytest.mark.requirement("mcp")
 async def test_a_server_that_does_not_answer_holds_a_run_up_for_a_moment_only(tmp_path: Path):
     notes = FakeMcp(both(), mute=frozenset({"initialize"}))
     model = calling("Done.", "Done.")
@@ -276,6 +284,7 @@ async def test_a_server_that_does_not_answer_holds_a_run_up_for_a_moment_only(tm
         assert len(await notices(crew, "mcp_connecting")) == 1
 
 
+@pytest.mark.requirement("mcp")
 async def test_the_file_of_the_user_is_read_again_when_a_run_begins(tmp_path: Path):
     notes, web = FakeMcp(both()), FakeMcp()
     model = calling("Done.", "Done.")
@@ -299,6 +308,7 @@ class _Defect(BaseException):
     """What no border catches."""
 
 
+@pytest.mark.requirement("mcp")
 async def test_a_crash_in_the_task_of_a_server_concerns_its_tools_alone(tmp_path: Path):
     notes = FakeMcp(both())
     notes.refusals.append(_Defect())  # pyright: ignore[reportArgumentType] - it is to be none
@@ -321,6 +331,7 @@ async def called(calls: McpCalls, tool: str, **arguments: Any) -> str:
     return found.waits.approval_id if found.waits else found.status
 
 
+@pytest.mark.requirement("mcp")
 async def test_a_call_of_no_run_is_approved_once_for_exactly_what_was_asked(tmp_path: Path):
     notes = FakeMcp(both())
     async with with_notes(tmp_path, calling(), notes) as crew:
@@ -348,6 +359,7 @@ async def test_a_call_of_no_run_is_approved_once_for_exactly_what_was_asked(tmp_
         ]
 
 
+@pytest.mark.requirement("mcp")
 async def test_an_approved_call_of_no_run_is_kept_over_a_restart_and_void_after_a_change(
     tmp_path: Path,
 ):
@@ -370,6 +382,7 @@ async def test_an_approved_call_of_no_run_is_kept_over_a_restart_and_void_after_
         assert notes.calls() == ["echo"]
 
 
+@pytest.mark.requirement("mcp")
 async def test_what_a_policy_forbids_and_what_there_is_not_is_refused_and_told(tmp_path: Path):
     notes = FakeMcp(both())
     async with with_notes(tmp_path, calling(), notes) as crew:
@@ -388,6 +401,7 @@ async def test_what_a_policy_forbids_and_what_there_is_not_is_refused_and_told(t
         assert notes.calls() == []
 
 
+@pytest.mark.requirement("mcp")
 async def test_an_agent_calls_only_what_its_profile_names(tmp_path: Path):
     notes = FakeMcp(both())
     async with with_notes(tmp_path, calling(), notes) as crew:
@@ -404,6 +418,7 @@ async def test_an_agent_calls_only_what_its_profile_names(tmp_path: Path):
         )
 
 
+@pytest.mark.requirement("mcp")
 async def test_the_answer_of_a_dead_server_is_unknown(tmp_path: Path):
     async def die(_: str, _given: Json) -> Json:
         notes.die()

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from brainpilot_rt.domain.ids import USER, SessionId
 from brainpilot_rt.domain.memory import Draft
 from brainpilot_rt.supervision.answers import NewSession
@@ -18,6 +20,7 @@ async def keep(crew: Team, session: SessionId, draft: Draft) -> None:
     await crew.organs.memories.remember(session, draft)
 
 
+@pytest.mark.requirement("memory")
 async def test_a_fact_for_all_sessions_is_read_from_the_next_turn_on_and_after_a_restart(
     tmp_path: Path,
 ):
@@ -43,6 +46,7 @@ async def test_a_fact_for_all_sessions_is_read_from_the_next_turn_on_and_after_a
         assert read.count("The user is Ada.") == read.count("Here it rains.") == 1
 
 
+@pytest.mark.requirement("memory")
 async def test_in_the_session_that_holds_them_shared_facts_are_read_once(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "Done.")
@@ -53,6 +57,7 @@ async def test_in_the_session_that_holds_them_shared_facts_are_read_once(tmp_pat
     assert model.requests[0].system.count("The user is Ada.") == 1
 
 
+@pytest.mark.requirement("memory")
 async def test_a_shared_memory_that_was_deleted_is_read_no_more(tmp_path: Path):
     model = ScriptedModel()
     model.say("principal", "Done.")

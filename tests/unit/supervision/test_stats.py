@@ -46,3 +46,29 @@ async def test_tokens_and_cost_are_summed_by_model_and_an_unknown_price_is_not_z
     }
     assert by_model["p/a"]["tokens"]["total"] == 11
     await log.close()
+
+
+async def test_a_call_that_was_cut_counts_with_what_it_was_charged_and_an_answered_one_once():
+    log = MemoryEventLog(clock=ManualClock())
+    common: dict[str, Any] = {"run_id": "run_1", "agent": "bot", "outcome": "charged"}
+    model = ModelRef(provider="p", model="a")
+    answered = ev.SpendSettled(
+        **common,
+        reservation_id="res_1",
+        model=model,
+        usage=Usage(input=10),
+        cost_usd=Decimal("0.25"),
+        counted_usd=Decimal("0.25"),
+    )
+    cut = ev.SpendSettled(
+        **common,
+        reservation_id="res_2",
+        model=model,
+        usage=Usage(input=7),
+        counted_usd=Decimal("0.5"),
+        reason="cancelled",
+    )
+    await log.append(SESSION, [replied("a", 10, "0.25"), answered, cut])
+    stats = await stats_of(log, SESSION)
+    assert stats["byModel"]["p/a"]["costUsd"] == "0.75"
+    assert stats["total"]["tokens"]["input"] == 17
