@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import ipaddress
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,10 +24,21 @@ if TYPE_CHECKING:
     import httpx
 
 CONNECT_TIMEOUT_S: Final = 10.0
-CONNECTIONS_MAX: Final = 512
-"""Above the number of streams open at once: waiting for one would look like a stall."""
+SHARE_MAX: Final = 32
+"""Requests that share a client. httpx looks through all connections of a client, and through all
+requests that wait for one, whenever a request begins or ends: a thousand with one client leave the
+loop no time for anything else. There are as many clients as it takes: waiting for a connection
+would look like a stall."""
 KEEP_ALIVE_S: Final = 60.0
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class _Shared:
+    """A client, and how many requests it has now."""
+
+    client: "httpx.AsyncClient"
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,8 @@ class Http:
 
     def __init__(self, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self._connect_timeout_s = connect_timeout_s
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._clients: defaultdict[bool, list[_Shared]] = defaultdict(list)
+        self._certificates: ssl.SSLContext | None = None
         self._making = asyncio.Lock()
 
     async def warm(self) -> None:
@@ -61,18 +74,21 @@ class Http:
 
     async def close(self) -> None:
         """Close all connections."""
-        while self._clients:
-            _, client = self._clients.popitem()
-            await client.aclose()
+        shared = [one for each in self._clients.values() for one in each]
+        self._clients.clear()
+        for one in shared:
+            await one.client.aclose()
 
     @asynccontextmanager
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes
     ) -> AsyncGenerator[HttpReply, None]:
         """Send and give the reply while it streams. Raises `ProviderFault` only."""
-        client = await self._client(url)
+        shared = await self._shared(url)
         try:
-            async with client.stream("POST", url, headers=dict(headers), content=body) as response:
+            async with shared.client.stream(
+                "POST", url, headers=dict(headers), content=body
+            ) as response:
                 yield HttpReply(
                     status=response.status_code,
                     headers={name.lower(): value for name, value in response.headers.items()},
@@ -83,23 +99,32 @@ class Http:
             if fault is None:
                 raise
             raise fault from None
+        finally:
+            shared.requests -= 1
 
-    async def _client(self, url: str) -> "httpx.AsyncClient":
+    async def _shared(self, url: str) -> _Shared:
         local = is_loopback(url)
         async with self._making:
-            if local not in self._clients:
+            clients = self._clients[local]
+            found = next((one for one in clients if one.requests < SHARE_MAX), None)
+            if found is None:
                 # On a thread: the import, and loading the certificates.
-                self._clients[local] = await asyncio.to_thread(self._make, local)
-        return self._clients[local]
+                found = _Shared(await asyncio.to_thread(self._make, local))
+                clients.append(found)
+            found.requests += 1
+            return found
 
     def _make(self, local: bool) -> "httpx.AsyncClient":  # noqa: FBT001 - private, named at its call
         import httpx
 
+        if self._certificates is None:
+            self._certificates = httpx.create_ssl_context()
         return httpx.AsyncClient(
+            verify=self._certificates,
             timeout=httpx.Timeout(None, connect=self._connect_timeout_s),
             limits=httpx.Limits(
-                max_connections=CONNECTIONS_MAX,
-                max_keepalive_connections=CONNECTIONS_MAX,
+                max_connections=SHARE_MAX,
+                max_keepalive_connections=SHARE_MAX,
                 keepalive_expiry=KEEP_ALIVE_S,
             ),
             follow_redirects=False,
