@@ -15,7 +15,6 @@ the masked ones: what is shown, approved, recorded and run is the same, also aft
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
@@ -30,6 +29,7 @@ from brainpilot_rt.governance.inspections.requests import (
     ToolRequest,
     is_deep,
     matches,
+    replacer,
     rewritten,
     texts,
 )
@@ -262,7 +262,7 @@ def _mask(
     def clean(text: str) -> str:
         text = known_secret(text)
         for one in config.mask_patterns:
-            text = re.sub(one.pattern, lambda _, name=one.name: f"[REDACTED:{name}]", text)
+            text = replacer(one.pattern)(f"[REDACTED:{one.name}]", text)
         return text
 
     before = request.arguments or {}

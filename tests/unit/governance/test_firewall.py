@@ -190,6 +190,15 @@ def test_a_configuration_is_read_in_both_spellings_and_written_in_that_of_the_cl
     assert FirewallConfig.model_validate(written) == config
 
 
+def test_a_mask_takes_no_longer_than_its_text_is_long():
+    mask = MaskPattern(name="a", pattern="(a+)+$")
+    config = FirewallConfig(mask_patterns=(mask,))
+    text = "a" * 10_000
+    assert inspected(ours("write", path="x", content=f"{text}!"), config).action == "pass"
+    masked = inspected(ours("write", path="x", content=text), config)
+    assert (masked.action, masked.arguments["content"]) == ("mask", "[REDACTED:a]")
+
+
 def test_a_mask_that_is_no_expression_is_refused():
     with pytest.raises(ValidationError, match="not a regular expression"):
         MaskPattern(name="x", pattern="(")
