@@ -81,7 +81,7 @@ async def test_letters_that_waited_at_an_interrupt_are_read_with_the_next_messag
 
     async def script(ask: Ask) -> Reply:
         if ask.number == 0:
-            yield "Well"
+            yield "Well, let me see"  # the last word is held until it is known to be no secret
             await never.wait()
         yield "I have read it all."
 
