@@ -21,13 +21,12 @@ from brainpilot_rt.models.providers import Providers
 from brainpilot_rt.sessions.manager import SessionManager
 from brainpilot_rt.supervision.calls import Calls
 from brainpilot_rt.supervision.chatcalls import Sink, governed_chat
-from brainpilot_rt.supervision.routing import Wanted
+from brainpilot_rt.supervision.routing import PREFERENCES, Wanted
 from brainpilot_rt.supervision.secrets import Secrets
 
 CHAT: Final = AgentName("chat")
 """Whom the ledger names as the spender."""
 AUTO: Final = "auto"
-PREFERENCES: Final = ("fast", "floor", "best")
 """`auto:fast` the quickest, `auto:floor` the cheapest, `auto:best` the one that did best so far."""
 
 

@@ -31,11 +31,12 @@ from brainpilot_rt.settings import RoutingSettings
 DAY_MS: Final = 86_400_000
 _TYPES: Final = frozenset({"turn_rated"})
 _PAGE: Final = 500
-_PREFERRED: Final = {
-    "floor": "the cheapest, which will do",
+PREFERENCES: Final = {
     "fast": "the fastest so far, as was asked for",
+    "floor": "the cheapest, which will do",
     "best": "the best so far, as was asked for",
 }
+"""What a caller may prefer, and the reason that is given for such a choice."""
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class Router:
                 task_class=wanted.task_class, arms=[Arm(model=preferred)], failed=wanted.failed
             )
             choice = self._decided(turn)
-            return choice if wanted.failed else replace(choice, reason=_PREFERRED[wanted.prefer])
+            return choice if wanted.failed else replace(choice, reason=PREFERENCES[wanted.prefer])
         arms = await self._arms(models, wanted) if len(models) > 1 else []
         turn = Turn(
             task_class=wanted.task_class,
